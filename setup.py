@@ -1,0 +1,75 @@
+"""Packaging. Configs, tools and the model index go into `mmmaskdino/.mim`, where OpenMMLab's tools look for them."""
+
+import re
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+MIM_SOURCES = ('configs', 'tools', 'model-index.yml')
+
+
+class BuildWithMim(build_py):
+    """Adds `.mim`: copies in wheels, links into the working tree in editable installs."""
+
+    def run(self) -> None:
+        super().run()
+        editable = getattr(self, 'editable_mode', False)
+        mim = (ROOT if editable else Path(self.build_lib)) / 'mmmaskdino' / '.mim'
+        shutil.rmtree(mim, ignore_errors=True)
+        mim.mkdir(parents=True)
+        for name in MIM_SOURCES:
+            if editable:
+                link(ROOT / name, mim / name)
+            else:
+                copy(ROOT / name, mim / name)
+
+
+def link(source: Path, target: Path) -> None:
+    try:
+        target.symlink_to(Path('..', '..', source.name), target_is_directory=source.is_dir())
+    except OSError:  # Windows allows links only to privileged users
+        copy(source, target)
+
+
+def copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns('__pycache__'))
+    else:
+        shutil.copy(source, target)
+
+
+def read_version() -> str:
+    text = (ROOT / 'mmmaskdino' / 'version.py').read_text(encoding='utf-8')
+    return re.search(r"^__version__ = '(.+)'$", text, re.MULTILINE).group(1)
+
+
+def read_requirements(name: str, pattern: str = '') -> list[str]:
+    """The lines of a requirement file that begin with the pattern, without comments."""
+    lines = (ROOT / 'requirements' / name).read_text(encoding='utf-8').splitlines()
+    return [line for line in lines if line and not line.startswith('#') and re.match(pattern, line)]
+
+
+setup(
+    name='mmmaskdino',
+    version=read_version(),
+    description='Mask DINO: object detection, instance, panoptic and semantic segmentation on OpenMMLab',
+    long_description=(ROOT / 'README.md').read_text(encoding='utf-8'),
+    long_description_content_type='text/markdown',
+    author='The mmmaskdino authors',
+    license='Apache-2.0',
+    python_requires='>=3.10',
+    packages=find_packages(include=['mmmaskdino', 'mmmaskdino.*']),
+    # mmdet and mmcv come under two names each and cannot be required: mmmaskdino/stack.py checks them at import.
+    install_requires=read_requirements('runtime.txt'),
+    # torch and mmcv stay outside: they have to be installed first, mmcv with its operators (docs/installation.md).
+    extras_require={
+        'current': read_requirements('current.txt', 'onedl-(?!mmcv)'),
+        'classic': read_requirements('classic.txt', 'mm(?!cv)'),
+        'tests': read_requirements('tests.txt'),
+    },
+    cmdclass={'build_py': BuildWithMim},
+    zip_safe=False,
+)
