@@ -1,0 +1,10 @@
+"""Mask DINO for OpenMMLab. Importing this package registers all its classes."""
+
+from .stack import check_stack
+from .version import __version__
+
+check_stack()
+
+from . import datasets, engine, evaluation, models, visualization  # noqa: E402
+
+__all__ = ['__version__', 'datasets', 'engine', 'evaluation', 'models', 'visualization']

@@ -1,0 +1,5 @@
+"""What a user's script calls."""
+
+from .launch import build_runner, load_config, prepare_launcher
+
+__all__ = ['build_runner', 'load_config', 'prepare_launcher']

@@ -1,0 +1,146 @@
+"""From a config file and command-line options to mmengine's Runner: shared by tools/train.py and tools/test.py."""
+
+from __future__ import annotations
+
+import atexit
+import datetime
+import difflib
+import inspect
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+# Read by mmengine from the whole config, beside the arguments of the Runner.
+_OTHER_KEYS = {
+    'activation_checkpointing',
+    'compile',
+    'custom_imports',
+    'efficient_conv_bn_eval',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'runner_type',
+    'sync_bn',
+}
+
+
+def load_config(path: str | Path, options: dict[str, Any] | None = None, work_dir: str | None = None) -> Config:
+    """Read a config file and apply what the command line changes.
+
+    Args:
+        path: The config file.
+        options: Dotted config keys and their new values, as `mmengine.DictAction` parses `--cfg-options`.
+        work_dir: Where logs and checkpoints go. Without it the config's own `work_dir` holds, and without that one
+            `work_dirs/<name of the config file>`.
+
+    Returns:
+        The config, with `work_dir` set.
+
+    Raises:
+        ValueError: If the file does not exist, or an option begins with a key that nothing reads.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f'config file {path} does not exist{_suggestion(path.name, _siblings(path))}')
+    cfg = Config.fromfile(str(path))
+    if options:
+        _check_options(cfg, options)
+        cfg.merge_from_dict(options)
+    if work_dir is not None:
+        cfg.work_dir = work_dir
+    elif cfg.get('work_dir') is None:
+        cfg.work_dir = str(Path('work_dirs') / path.stem)
+    return cfg
+
+
+def prepare_launcher(cfg: Config, launcher: str) -> None:
+    """Set the launcher; on machines without an accelerator start gloo here.
+
+    mmengine's launchers select a CUDA device before anything else, so they cannot start processes that run on the CPU.
+
+    Args:
+        cfg: Changed in place.
+        launcher: `none`, `pytorch`, `slurm` or `mpi`.
+
+    Raises:
+        ValueError: If there are fewer GPUs than processes on this machine, or slurm or mpi find no accelerator.
+    """
+    cfg.launcher = launcher
+    if launcher == 'none':
+        return
+    atexit.register(_leave_process_group)
+    if get_device() == 'cpu':
+        _start_gloo(cfg, launcher)
+        return
+    processes = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    if get_device() == 'cuda' and processes > torch.cuda.device_count():
+        raise ValueError(
+            f'expected at most as many processes as GPUs: {torch.cuda.device_count()} GPUs are visible, '
+            f'{processes} processes were started on this machine'
+        )
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build mmengine's Runner, or the class that the config names as `runner_type`."""
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def _check_options(cfg: Config, options: dict[str, Any]) -> None:
+    """Refuse misspelt top-level keys, which mmengine would add without a word; constructors refuse the deeper ones."""
+    read_keys = set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'} | _OTHER_KEYS
+    for option in options:
+        key = option.partition('.')[0]
+        if key in read_keys:
+            continue
+        if key not in cfg:
+            suggestion = _suggestion(key, read_keys | set(cfg))
+            raise ValueError(
+                f'--cfg-options {option}: the config has no key {key!r} and mmengine reads none{suggestion}. '
+                'If your own code reads it, add it to the config file.'
+            )
+        warnings.warn(
+            f'--cfg-options {option}: {key!r} is a variable of the config file. Where the file uses it, its old value '
+            'stays; set those places instead (for example train_dataloader.dataset.data_root).',
+            stacklevel=3,
+        )
+
+
+def _leave_process_group() -> None:
+    """Without it gloo's threads are still running when the process ends, which then aborts."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def _start_gloo(cfg: Config, launcher: str) -> None:
+    if launcher != 'pytorch':
+        raise ValueError(
+            f'--launcher {launcher} needs accelerators, and none is visible; on CPUs use tools/dist_train.sh or '
+            'tools/dist_test.sh (--launcher pytorch)'
+        )
+    env_cfg = cfg.setdefault('env_cfg', {})
+    dist_cfg = env_cfg.setdefault('dist_cfg', {})
+    dist_cfg['backend'] = 'gloo'
+    timeout = datetime.timedelta(seconds=dist_cfg.get('timeout', 1800))
+    torch.distributed.init_process_group('gloo', timeout=timeout)
+    wrapper = cfg.get('model_wrapper_cfg') or {
+        'type': 'MMDistributedDataParallel',
+        'broadcast_buffers': False,
+        'find_unused_parameters': cfg.get('find_unused_parameters', False),
+    }
+    # mmengine's default is the rank's CUDA device, which DistributedDataParallel refuses for a model on the CPU.
+    cfg.model_wrapper_cfg = {**wrapper, 'device_ids': None}
+
+
+def _siblings(path: Path) -> set[str]:
+    return {file.name for file in path.parent.glob('*.py')} if path.parent.is_dir() else set()
+
+
+def _suggestion(name: str, known: set[str]) -> str:
+    matches = difflib.get_close_matches(name, sorted(known), n=3)
+    return f'; did you mean {" or ".join(matches)}?' if matches else ''

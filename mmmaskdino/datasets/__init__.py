@@ -1,0 +1,17 @@
+from mmmaskdino.datasets.coco_instance import CheckedCocoDataset
+from mmmaskdino.datasets.coco_panoptic import CheckedCocoPanopticDataset
+from mmmaskdino.datasets.files import DataError
+from mmmaskdino.datasets.image_loading import LoadCheckedImage
+from mmmaskdino.datasets.panoptic_ids import ids_to_rgb, read_panoptic_png, rgb_to_ids
+from mmmaskdino.datasets.panoptic_loading import LoadCocoPanopticAnnotations
+
+__all__ = [
+    'CheckedCocoDataset',
+    'CheckedCocoPanopticDataset',
+    'DataError',
+    'LoadCheckedImage',
+    'LoadCocoPanopticAnnotations',
+    'ids_to_rgb',
+    'read_panoptic_png',
+    'rgb_to_ids',
+]

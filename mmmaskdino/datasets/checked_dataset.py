@@ -1,0 +1,164 @@
+"""What the COCO datasets of this package add to mmdet's: nothing is left out silently."""
+
+import json
+import os.path as osp
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from mmengine.logging import print_log
+
+from mmmaskdino.datasets.annotation_report import AnnotationReport
+from mmmaskdino.datasets.coco_checks import check_categories, check_lists, index_images
+from mmmaskdino.datasets.files import DataError, find_missing_files, read_file
+from mmmaskdino.datasets.image_loading import with_checked_image_loader
+
+# Settings of mmdet's and mmcv's transforms with which they return None for some images; mmengine then takes another
+# image in their place, so that for instance images without objects are never trained on.
+SKIPPING_SETTINGS = {
+    'allow_negative_crop': False,
+    'keep_empty': True,
+    'skip_img_without_anno': True,
+    'ignore_empty': True,
+}
+
+
+class CheckedDatasetMixin:
+    """Checks the annotation file, the presence of all files and the pipeline before the first image is loaded.
+
+    Goes before a subclass of mmdet's `CocoDataset`. All problems of a file are raised as one error that lists them;
+    odd cases with which work can rightly go on are logged as one warning. `LoadImageFromFile` in the pipeline becomes
+    :class:`LoadCheckedImage`, and an error in the pipeline names the image.
+
+    Args:
+        pipeline: Transform configs or built transforms.
+        kwargs: The arguments of mmdet's dataset.
+    """
+
+    def __init__(self, *, pipeline: Sequence[dict | Callable] = (), **kwargs: Any) -> None:
+        super().__init__(pipeline=with_checked_image_loader(pipeline), **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """Read and check the annotation file.
+
+        Returns:
+            One entry per image in the order of the file, as mmdet's `parse_data_info` makes them.
+
+        Raises:
+            DataError: The file, the files it names or the config have problems; all are listed.
+        """
+        report = AnnotationReport(self.ann_file)
+        self._check_config(report)
+        content = self._read_annotations()
+        check_lists(content, report, annotations_optional=self.test_mode)
+        images = index_images(content['images'], report)
+        self.cat_ids = check_categories(content['categories'], self.metainfo['classes'], report)
+        self.cat2label = {cat_id: label for label, cat_id in enumerate(self.cat_ids)}
+        annotations = self._check_annotations(content, images, report)
+        self._check_files([image for image in images.values() if image is not None], report)
+        report.raise_errors()
+        report.log_warnings()
+        return [
+            self.parse_data_info({'raw_img_info': {**image, 'img_id': image_id}, 'raw_ann_info': annotations[image_id]})
+            for image_id, image in images.items()
+        ]
+
+    def _check_annotations(self, content: dict, images: dict, report: AnnotationReport) -> dict[Any, list[dict]]:
+        """Check the annotations of the file.
+
+        Args:
+            content: The parsed json file; its lists are there.
+            images: Entry of each image id, None for a faulty one.
+            report: Collects the problems.
+
+        Returns:
+            What `parse_data_info` gets as `raw_ann_info`, by image id; a defaultdict.
+        """
+        raise NotImplementedError
+
+    def _check_config(self, report: AnnotationReport) -> None:
+        if 'img' not in self.data_prefix:
+            report.error(f"data_prefix needs the key 'img' (folder of the images), got {self.data_prefix}")
+        for transform in iterate_transforms(self.pipeline):
+            for name, value in SKIPPING_SETTINGS.items():
+                if getattr(transform, name, None) is value and not self.test_mode:
+                    report.error(
+                        f'{type(transform).__name__}({name}={value}) in the pipeline would skip images without '
+                        f'objects; set {name}={not value}'
+                    )
+        report.raise_errors()
+
+    def _read_annotations(self) -> Any:
+        content = read_file(self.ann_file, self.backend_args)
+        try:
+            return json.loads(content)
+        except ValueError as error:
+            raise DataError(f'{self.ann_file}: not a valid json file ({error})') from error
+
+    def _check_files(self, images: list[dict], report: AnnotationReport) -> None:
+        paths = {osp.join(self.data_prefix['img'], image['file_name']): image['id'] for image in images}
+        for path in find_missing_files(paths, self.backend_args):
+            report.error(f'image {paths[path]}: no file at {path} (data_root, data_prefix.img and file_name)')
+
+    def filter_data(self) -> list[dict]:
+        """Filter as `filter_cfg` says, and say how many images that leaves out.
+
+        Returns:
+            The entries that are kept, at least one.
+
+        Raises:
+            DataError: None is left.
+        """
+        kept = super().filter_data()
+        num_all = len(self.data_list)
+        if not kept:
+            raise DataError(f'{self.ann_file}: filter_cfg={self.filter_cfg} leaves none of {num_all} images; relax it')
+        if len(kept) < num_all:
+            num_dropped = num_all - len(kept)
+            print_log(
+                f'{self.ann_file}: filter_cfg={self.filter_cfg} leaves out {num_dropped} of {num_all} images', 'current'
+            )
+        return kept
+
+    def prepare_data(self, idx: int) -> dict:
+        """Run the pipeline on one image.
+
+        Args:
+            idx: Index of the image.
+
+        Returns:
+            What the pipeline returns.
+
+        Raises:
+            DataError: The pipeline failed, or returned None, for which mmengine would silently take another image.
+        """
+        try:
+            data = super().prepare_data(idx)
+        except Exception as error:
+            cause = str(error) if isinstance(error, DataError) else f'{type(error).__name__}: {error}'
+            raise DataError(f'{self._place(idx)}: {cause}') from error
+        if data is None:
+            raise DataError(
+                f'{self._place(idx)}: a transform of the pipeline returned None, which would skip the image'
+            )
+        return data
+
+    def _place(self, idx: int) -> str:
+        data_info = self.get_data_info(idx)
+        return f'image {data_info["img_id"]} ({data_info["img_path"]}) of {self.ann_file}'
+
+
+def iterate_transforms(transform: Any) -> Iterator[Any]:
+    """Walk through a pipeline, also into the transforms that wrap others.
+
+    Args:
+        transform: A pipeline, transform or list of them.
+
+    Yields:
+        Each transform and each wrapper.
+    """
+    if isinstance(transform, (list, tuple)):
+        for part in transform:
+            yield from iterate_transforms(part)
+    else:
+        yield transform
+        yield from iterate_transforms(getattr(transform, 'transforms', ()))

@@ -1,0 +1,65 @@
+"""COCO instance annotations, checked."""
+
+from collections import defaultdict
+from typing import Any
+
+from mmdet.datasets import CocoDataset
+from mmdet.registry import DATASETS
+
+from mmmaskdino.datasets.annotation_report import AnnotationReport
+from mmmaskdino.datasets.checked_dataset import CheckedDatasetMixin, iterate_transforms
+from mmmaskdino.datasets.instance_checks import InstanceChecker
+
+
+@DATASETS.register_module()
+class CheckedCocoDataset(CheckedDatasetMixin, CocoDataset):
+    """mmdet's `CocoDataset` that says what is wrong with a file instead of leaving it out.
+
+    Errors at start, all at once: missing files, lists or keys; images one pixel high or wide; ids that are unknown or
+    given twice; metainfo classes that are not the file's or in another order; categories that are no class; and, where
+    masks are needed, segmentations that are missing, below three points or of another size than their image.
+    One warning: annotations that are left out because their box is empty or outside the image, and the like.
+
+    Args:
+        drop_unlisted_categories: Whether to leave out the annotations of categories that are not in
+            `metainfo.classes`, to train on a few classes of a file.
+        kwargs: The arguments of mmdet's `CocoDataset`.
+    """
+
+    def __init__(self, *, drop_unlisted_categories: bool = False, **kwargs: Any) -> None:
+        self.drop_unlisted_categories = drop_unlisted_categories
+        super().__init__(**kwargs)
+
+    def _check_annotations(self, content: dict, images: dict, report: AnnotationReport) -> dict[Any, list[dict]]:
+        annotations = content.get('annotations', [])
+        checker = InstanceChecker(
+            images=images,
+            category_names={category['id']: category['name'] for category in content['categories']},
+            cat_ids=self.cat_ids,
+            with_mask=self._needs_masks(annotations, report),
+            for_evaluation=self.test_mode,
+            report=report,
+        )
+        checker.check(annotations, self.drop_unlisted_categories)
+        # What mmdet's filter_data and parse_data_info read.
+        self.cat_img_map = defaultdict(list)
+        by_image = defaultdict(list)
+        for annotation in annotations:
+            self.cat_img_map[annotation.get('category_id')].append(annotation.get('image_id'))
+            by_image[annotation.get('image_id')].append(annotation)
+        return by_image
+
+    def _needs_masks(self, annotations: list[dict], report: AnnotationReport) -> bool:
+        """Whether segmentations must be good.
+
+        The pipeline says so; test pipelines load no annotations, so there the file says whether it has masks.
+        """
+        transforms = iterate_transforms(self.pipeline)
+        wishes = [transform.with_mask for transform in transforms if hasattr(transform, 'with_mask')]
+        if wishes or not self.test_mode:
+            return any(wishes)
+        if any(annotation.get('segmentation') for annotation in annotations):
+            return True
+        if annotations:
+            report.warn('no segmentation at all: boxes can be evaluated, masks cannot', 'whole file')
+        return False

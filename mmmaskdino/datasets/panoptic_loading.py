@@ -1,0 +1,116 @@
+"""Boxes, masks and a semantic map from a COCO panoptic PNG."""
+
+from typing import Any
+
+import numpy as np
+from mmdet.datasets.transforms import LoadAnnotations
+from mmdet.registry import TRANSFORMS
+from mmdet.structures.mask import BitmapMasks
+
+from mmmaskdino.datasets.files import DataError
+from mmmaskdino.datasets.panoptic_ids import MAX_SEGMENT_ID, read_panoptic_png
+
+
+@TRANSFORMS.register_module()
+class LoadCocoPanopticAnnotations(LoadAnnotations):
+    """Load panoptic annotations in one pass over the PNG; panopticapi is not needed.
+
+    Required Keys:
+
+    - img_path, ori_shape
+    - seg_map_path
+    - instances: `bbox`, `bbox_label`, `ignore_flag` of each thing that is no crowd
+    - segments_info: `id`, `category` (label), `is_thing` (False for stuff and for crowds) of each segment; its things
+      are in the order of the instances
+
+    Added Keys:
+
+    - gt_bboxes: HorizontalBoxes (num_gts, 4), xyxy in pixels
+    - gt_bboxes_labels: (num_gts,) int64
+    - gt_ignore_flags: (num_gts,) bool
+    - gt_masks: BitmapMasks of the same things. A crowd has no mask
+    - gt_seg_map: (h, w) labels of stuff, things and crowds, `ignore_index` where the PNG is void; uint8, or int32 where
+      `ignore_index` needs it
+    - ignore_index
+
+    Args:
+        ignore_index: Label of void. Beyond 255 classes choose a larger one, and give the same to `seg_pad_value` of the
+            data preprocessor.
+        backend_args: Arguments of mmengine's file backend.
+    """
+
+    def __init__(self, ignore_index: int = 255, backend_args: dict[str, Any] | None = None) -> None:
+        super().__init__(with_mask=True, with_seg=True, ignore_index=ignore_index, backend_args=backend_args)
+
+    def transform(self, results: dict) -> dict:
+        """Load the annotations.
+
+        Args:
+            results: See the required keys.
+
+        Returns:
+            The results with the added keys.
+
+        Raises:
+            DataError: The PNG is unreadable, has another size than the image, or its ids and the json's disagree.
+        """
+        self._load_bboxes(results)
+        self._load_labels(results)
+        segments = results['segments_info']
+        segment_map = self._load_segment_map(results)
+
+        labels = np.array([self.ignore_index, *(segment['category'] for segment in segments)], dtype=np.int32)
+        if (labels[1:] >= self.ignore_index).any():
+            raise DataError(
+                f'{results["seg_map_path"]}: label {labels[1:].max()} does not fit below the label of void, '
+                f'{self.ignore_index}; set ignore_index of LoadCocoPanopticAnnotations and seg_pad_value of the data '
+                'preprocessor to a number above the class count'
+            )
+        if self.ignore_index <= np.iinfo(np.uint8).max:
+            labels = labels.astype(np.uint8)
+        results['gt_seg_map'] = labels[segment_map]
+        results['ignore_index'] = self.ignore_index
+
+        things = np.array([number for number, segment in enumerate(segments, 1) if segment['is_thing']], dtype=np.int32)
+        masks = (segment_map == things[:, None, None]).view(np.uint8)
+        results['gt_masks'] = BitmapMasks(masks, *segment_map.shape)
+        return results
+
+    def _load_segment_map(self, results: dict) -> np.ndarray:
+        """Read the PNG and number its segments as the json does.
+
+        Args:
+            results: With `seg_map_path`, `ori_shape`, `img_path` and `segments_info`.
+
+        Returns:
+            (h, w) int16: 0 for void, else 1 + the position of the segment in `segments_info`.
+        """
+        path, segments = results['seg_map_path'], results['segments_info']
+        if path is None:
+            raise DataError(f'{results["img_path"]}: no panoptic PNG is known; set data_prefix=dict(seg=...)')
+        ids = read_panoptic_png(path, self.backend_args)
+        if ids.shape != tuple(results['ori_shape']):
+            raise DataError(
+                f'{path}: the panoptic PNG has {ids.shape[1]} x {ids.shape[0]} pixels (width x height), but its image '
+                f'{results["img_path"]} {results["ori_shape"][1]} x {results["ori_shape"][0]}'
+            )
+        segment_ids = np.array([segment['id'] for segment in segments], dtype=np.int64)
+        # Untouched pages of the table cost nothing, so this is far quicker than sorting or comparing id by id.
+        number_of_id = np.zeros(MAX_SEGMENT_ID + 1, dtype=np.int16)
+        number_of_id[segment_ids] = np.arange(1, len(segments) + 1)
+        segment_map = number_of_id[ids]
+        _check_ids(ids, segment_map, segment_ids, results)
+        return segment_map
+
+
+def _check_ids(ids: np.ndarray, segment_map: np.ndarray, segment_ids: np.ndarray, results: dict) -> None:
+    """Raise if ids of the PNG are not in the json, or the reverse."""
+    num_pixels = np.bincount(segment_map.ravel(), minlength=len(segment_ids) + 1)[1:]
+    only_json = segment_ids[num_pixels == 0].tolist()
+    only_png = np.unique(ids[(segment_map == 0) & (ids != 0)]).tolist()
+    if only_json or only_png:
+        raise DataError(
+            f'{results["seg_map_path"]}: the segment ids of the PNG and of segments_info (image '
+            f'{results["img_path"]}) disagree: only in the PNG {only_png}, only in the json {only_json}; '
+            'paint the former void (0) or add them to the json, and remove the latter from it'
+        )

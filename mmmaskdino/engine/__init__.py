@@ -1,0 +1,4 @@
+from mmmaskdino.engine.class_count_hook import ClassCountCheckHook
+from mmmaskdino.engine.fused_adamw import FusedAdamW
+
+__all__ = ['ClassCountCheckHook', 'FusedAdamW']

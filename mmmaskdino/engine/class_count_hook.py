@@ -1,0 +1,85 @@
+"""The class counts of the model against those of the datasets."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+
+
+@HOOKS.register_module()
+class ClassCountCheckHook(Hook):
+    """Refuses to start when the head and a dataset do not have the same classes.
+
+    Fewer classes in the head end in an index error on the device somewhere in the first epoch, more of them in silence.
+    mmdet's `NumClassCheckHook` knows no stuff and looks at each epoch only.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Check the training and the validation data before the first step.
+
+        Args:
+            runner: Has the model and the data.
+
+        Raises:
+            ValueError: The class counts differ.
+        """
+        self._check(runner, runner.train_dataloader.dataset, 'train_dataloader')
+        if runner.val_loop is not None:
+            self._check(runner, runner.val_dataloader.dataset, 'val_dataloader')
+
+    def before_val(self, runner: Runner) -> None:
+        """Check the validation data; see :meth:`before_train`."""
+        self._check(runner, runner.val_dataloader.dataset, 'val_dataloader')
+
+    def before_test(self, runner: Runner) -> None:
+        """Check the test data; see :meth:`before_train`."""
+        self._check(runner, runner.test_dataloader.dataset, 'test_dataloader')
+
+    def _check(self, runner: Runner, dataset: Any, dataloader_name: str) -> None:
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        for part in iterate_datasets(dataset):
+            place = f'{dataloader_name}.dataset ({type(part).__name__}, {getattr(part, "ann_file", "no ann_file")})'
+            check_class_counts(model.panoptic_head, part.metainfo, place)
+
+
+def iterate_datasets(dataset: Any) -> Iterator[Any]:
+    """Find the datasets inside wrappers such as `ConcatDataset` and `RepeatDataset`.
+
+    Args:
+        dataset: A dataset or wrapper.
+
+    Yields:
+        The datasets that hold the data.
+    """
+    if hasattr(dataset, 'datasets'):
+        for part in dataset.datasets:
+            yield from iterate_datasets(part)
+    elif hasattr(dataset, 'dataset'):
+        yield from iterate_datasets(dataset.dataset)
+    else:
+        yield dataset
+
+
+def check_class_counts(head: Any, metainfo: dict, place: str) -> None:
+    """Compare the class counts of a head with the classes of a dataset.
+
+    Args:
+        head: Has `num_things_classes` and `num_stuff_classes`.
+        metainfo: The dataset's, with `classes`, and with `thing_classes` and `stuff_classes` if it is panoptic.
+        place: Config key of the dataset, for the message.
+
+    Raises:
+        ValueError: They differ; both config keys are named.
+    """
+    stuff = metainfo.get('stuff_classes', ())
+    things = metainfo.get('thing_classes', metainfo['classes'])
+    expected = (len(things), len(stuff))
+    if (head.num_things_classes, head.num_stuff_classes) != expected:
+        raise ValueError(
+            f'model.panoptic_head has num_things_classes={head.num_things_classes} and '
+            f'num_stuff_classes={head.num_stuff_classes}, but {place} has {expected[0]} thing classes and '
+            f'{expected[1]} stuff classes (metainfo.classes, thing_classes, stuff_classes); make them equal'
+        )

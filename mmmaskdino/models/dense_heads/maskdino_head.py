@@ -1,0 +1,209 @@
+"""MaskDINOHead: everything after the backbone, built from parts that can each be swapped or left out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmdet.registry import MODELS, TASK_UTILS
+from mmdet.structures import SampleList
+from mmengine.model import BaseModule
+from torch import Tensor
+
+from mmmaskdino.models.layers.prediction_heads import PredictionHeads
+from mmmaskdino.models.utils.targets import targets_from_samples
+from mmmaskdino.structures import DenoisingGroups, HeadOutput, Memory, QueryInit, StagePrediction, Targets
+
+
+@MODELS.register_module()
+class MaskDINOHead(BaseModule):
+    """Pixel decoder, query start, denoising, transformer decoder, prediction heads and criterion.
+
+    What several parts need is written here once and handed to them: channels, heads, points, levels, class counts.
+
+    Args:
+        num_things_classes (int): Thing classes.
+        num_stuff_classes (int): Stuff classes; 0: no panoptic model.
+        in_channels (Sequence[int]): Channels of the backbone's maps, finest first.
+        pixel_decoder (dict): Config of the pixel decoder.
+        query_init (dict): Config of the query start.
+        decoder (dict): Config of the transformer decoder.
+        criterion (dict): Config of the criterion.
+        denoising (dict | None): Config of the denoising generator; None: no denoising.
+        dim (int): Channels of tokens and queries.
+        mask_dims (int | None): Channels of the mask features; None: boxes only.
+        num_heads (int): Attention heads of encoder and decoder.
+        num_points (int): Sampled points per head and level of the deformable attention.
+        mask_padding (bool): Whether attention and query selection leave out the padding of images that are smaller than
+            the canvas. The released weights were trained and evaluated without.
+        init_cfg (dict | None): Initialisation config.
+
+    Raises:
+        ValueError: If masks are wanted by one part and left out in another, or a part sets what the head hands to it.
+    """
+
+    def __init__(
+        self,
+        num_things_classes: int,
+        num_stuff_classes: int,
+        in_channels: Sequence[int],
+        pixel_decoder: dict,
+        query_init: dict,
+        decoder: dict,
+        criterion: dict,
+        denoising: dict | None = None,
+        dim: int = 256,
+        mask_dims: int | None = 256,
+        num_heads: int = 8,
+        num_points: int = 4,
+        mask_padding: bool = True,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.num_things_classes = num_things_classes
+        self.num_stuff_classes = num_stuff_classes
+        self.num_classes = num_things_classes + num_stuff_classes
+        self.mask_padding = mask_padding
+        attention = dict(dim=dim, num_heads=num_heads, num_points=num_points)
+        self.pixel_decoder = MODELS.build(
+            with_shared('pixel_decoder', pixel_decoder, in_channels=in_channels, mask_dims=mask_dims, **attention)
+        )
+        num_levels = len(self.pixel_decoder.encoder_strides)
+        self.query_init = MODELS.build(with_shared('query_init', query_init, dim=dim))
+        self.decoder = MODELS.build(with_shared('decoder', decoder, num_levels=num_levels, **attention))
+        self.denoising = denoising and TASK_UTILS.build(
+            with_shared('denoising', denoising, num_classes=self.num_classes, dim=dim)
+        )
+        self.criterion = MODELS.build(criterion)
+        loss_cls = self.criterion.loss_cls
+        self.heads = PredictionHeads(
+            dim, self.num_classes + loss_cls.num_extra_channels, mask_dims, loss_cls.prior_prob
+        )
+        self.with_masks = mask_dims is not None
+        if self.with_masks != self.criterion.with_masks:
+            raise ValueError(
+                'A model with masks needs panoptic_head.mask_dims and a mask loss (panoptic_head.criterion.loss_mask '
+                f'or loss_dice), one without needs neither: got mask_dims={mask_dims}, '
+                f'{"a" if self.criterion.with_masks else "no"} mask loss'
+            )
+        if not self.with_masks and getattr(self.query_init, 'initial_boxes', 'predicted') != 'predicted':
+            raise ValueError(
+                'A model without masks (mask_dims=None) starts from predicted boxes: set '
+                f"panoptic_head.query_init.initial_boxes='predicted', got {self.query_init.initial_boxes!r}"
+            )
+
+    @property
+    def use_sigmoid(self) -> bool:
+        """Whether classes are independent (focal); else the last class logit is no object."""
+        return self.criterion.loss_cls.num_extra_channels == 0
+
+    def forward(
+        self, features: Sequence[Tensor], samples: SampleList | None = None
+    ) -> tuple[StagePrediction, Tensor | None]:
+        """Prediction of the last decoder layer (the only one whose heads run).
+
+        Args:
+            features (Sequence[Tensor]): Backbone maps (bs, channels, h, w), finest first.
+            samples (SampleList | None): Their data samples; None where nothing is padded.
+
+        Returns:
+            tuple[StagePrediction, Tensor | None]: The prediction and the mask features (bs, mask_dims, h / 4, w / 4).
+        """
+        mask_features, memory, start = self._start(features, samples)
+        layer = self.decoder(start.content, start.boxes, memory, self.heads)[-1]
+        return self.heads.layer_stage(layer.hidden_state, layer.references), mask_features
+
+    def loss(self, features: Sequence[Tensor], samples: SampleList) -> dict[str, Tensor]:
+        """Training losses of a batch.
+
+        Args:
+            features (Sequence[Tensor]): Backbone maps (bs, channels, h, w), finest first.
+            samples (SampleList): Ground truth.
+
+        Returns:
+            dict[str, Tensor]: Named losses (see :class:`MaskDINOCriterion`).
+        """
+        targets = targets_from_samples(
+            samples, self.num_things_classes, self.num_stuff_classes, self.with_masks, features[0].device
+        )
+        output = self.forward_train(features, targets, samples)
+        return self.criterion(output, targets, tuple(samples[0].batch_input_shape))
+
+    def predict(self, features: Sequence[Tensor], samples: SampleList) -> tuple[StagePrediction, Tensor | None]:
+        """The same as :meth:`forward`, under mmdet's name."""
+        return self.forward(features, samples)
+
+    def forward_train(
+        self, features: Sequence[Tensor], targets: Sequence[Targets], samples: SampleList | None = None
+    ) -> HeadOutput:
+        """Predictions of all supervised stages.
+
+        Args:
+            features (Sequence[Tensor]): Backbone maps (bs, channels, h, w), finest first.
+            targets (Sequence[Targets]): Ground truth, the source of the denoising queries.
+            samples (SampleList | None): Data samples of the images; None where nothing is padded.
+
+        Returns:
+            HeadOutput: All stages.
+        """
+        mask_features, memory, start = self._start(features, samples)
+        groups = self.denoising and self.denoising(targets, start.content.shape[1])
+        content, boxes = self._join(start, groups)
+        mask = None if groups is None else groups.attention_mask
+        layers = self.decoder(content, boxes, memory, self.heads, mask)
+        stages = [self.heads.initial_stage(content, boxes)]
+        stages += [self.heads.layer_stage(*layer) for layer in layers]
+        num_denoising = 0 if groups is None else groups.content.shape[1]
+        denoising = [_queries(stage, slice(num_denoising)) for stage in stages] if num_denoising else []
+        if not self.query_init.supervises_initial_denoising:
+            denoising = denoising[1:]
+        stages = [_queries(stage, slice(num_denoising, None)) for stage in stages]
+        return HeadOutput(start.encoder_stage, stages, denoising, groups, mask_features)
+
+    def _start(self, features: Sequence[Tensor], samples: SampleList | None) -> tuple[Tensor | None, Memory, QueryInit]:
+        sizes = valid_sizes(samples) if self.mask_padding and samples else None
+        mask_features, memory = self.pixel_decoder(features, sizes)
+        return mask_features, memory, self.query_init(memory, mask_features, self.heads)
+
+    def _join(self, start: QueryInit, groups: DenoisingGroups | None) -> tuple[Tensor, Tensor]:
+        """Denoising queries first, then the matching ones."""
+        if groups is not None:
+            content = torch.cat([groups.content.to(start.content.dtype), start.content], 1)
+            return content, torch.cat([groups.boxes, start.boxes], 1)
+        if self.denoising is None:
+            return start.content, start.boxes
+        # A batch without objects still touches the label embedding: with distributed training, all ranks must.
+        return start.content + 0 * self.denoising.label_embedding.weight.sum(), start.boxes
+
+
+def with_shared(name: str, config: dict, owner: str = 'panoptic_head', **shared: Any) -> dict:
+    """Config of a part with what several parts share; a part that sets it itself is refused, since it would be ignored.
+
+    Args:
+        name (str): Key of the part, for the message.
+        config (dict): Config of the part.
+        owner (str): Where the shared values are set, for the message.
+        shared (Any): Shared values by key.
+
+    Returns:
+        dict: A new config.
+
+    Raises:
+        ValueError: If the part sets a shared key.
+    """
+    doubled = sorted(set(config) & set(shared))
+    if doubled:
+        raise ValueError(f'{name} must not set {doubled}: set them once, in {owner}, which hands them to its parts')
+    return dict(config, **shared)
+
+
+def valid_sizes(samples: SampleList) -> list[tuple[float, float]] | None:
+    """Height and width of each image as a fraction of the canvas; None where nothing is padded."""
+    sizes = []
+    for sample in samples:
+        (h, w), (canvas_h, canvas_w) = sample.img_shape[:2], sample.batch_input_shape[:2]
+        sizes.append((h / canvas_h, w / canvas_w))
+    return None if all(size == (1, 1) for size in sizes) else sizes
+
+
+def _queries(stage: StagePrediction, part: slice) -> StagePrediction:
+    return StagePrediction(*(None if field is None else field[:, part] for field in stage))

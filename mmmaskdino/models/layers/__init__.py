@@ -1,0 +1,19 @@
+from .deformable_attention import DeformableAttention, sample_attention
+from .pixel_decoder import MaskDINOPixelDecoder
+from .prediction_heads import PredictionHeads, decode_masks
+from .query_init import EncoderQuerySelection, LearnedQueries
+from .transformer_decoder import MaskDINOTransformerDecoder
+from .transformer_layers import DecoderLayer, EncoderLayer
+
+__all__ = [
+    'DecoderLayer',
+    'DeformableAttention',
+    'EncoderLayer',
+    'EncoderQuerySelection',
+    'LearnedQueries',
+    'MaskDINOPixelDecoder',
+    'MaskDINOTransformerDecoder',
+    'PredictionHeads',
+    'decode_masks',
+    'sample_attention',
+]

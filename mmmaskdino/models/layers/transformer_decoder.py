@@ -1,0 +1,101 @@
+"""Transformer decoder: queries and their reference boxes, refined layer by layer."""
+
+from typing import NamedTuple
+
+import torch
+from mmdet.models.layers import MLP, coordinate_to_encoding
+from mmdet.registry import MODELS
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmmaskdino.structures import Memory
+
+from .prediction_heads import PredictionHeads
+from .transformer_layers import DecoderLayer
+
+
+class LayerOutput(NamedTuple):
+    """One decoder layer."""
+
+    hidden_state: Tensor
+    """(bs, num_queries, dim), not normalised."""
+    references: Tensor
+    """(bs, num_queries, 4), the boxes the layer started from, with their gradient."""
+
+
+@MODELS.register_module()
+class MaskDINOTransformerDecoder(BaseModule):
+    """Decoder with dynamic anchor boxes (DAB-DETR) and iterative refinement (paper, section 3.2).
+
+    Args:
+        dim (int): Channels of the queries.
+        num_heads (int): Attention heads.
+        num_levels (int): Levels of the memory.
+        num_points (int): Sampled points per head and level.
+        num_layers (int): Layers.
+        ffn_dim (int): Hidden channels of the feed-forward networks.
+    """
+
+    def __init__(
+        self,
+        dim: int = 256,
+        num_heads: int = 8,
+        num_levels: int = 4,
+        num_points: int = 4,
+        num_layers: int = 9,
+        ffn_dim: int = 2048,
+    ) -> None:
+        super().__init__()
+        self.dim = dim
+        self.embed_position = MLP(2 * dim, dim, dim, 2)
+        self.layers = nn.ModuleList(
+            DecoderLayer(dim, num_heads, num_levels, num_points, ffn_dim) for _ in range(num_layers)
+        )
+
+    def init_weights(self) -> None:
+        """Xavier, and the pattern of the deformable attention."""
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
+        for layer in self.layers:
+            layer.cross_attention.init_weights()
+
+    def forward(
+        self,
+        content: Tensor,
+        boxes: Tensor,
+        memory: Memory,
+        heads: PredictionHeads,
+        attention_mask: Tensor | None = None,
+    ) -> list[LayerOutput]:
+        """Refine queries and boxes.
+
+        Args:
+            content (Tensor): (bs, num_queries, dim).
+            boxes (Tensor): (bs, num_queries, 4) cxcywh in [0, 1].
+            memory (Memory): Encoded tokens.
+            heads (PredictionHeads): The shared heads; the box head moves the references.
+            attention_mask (Tensor | None): (num_queries, num_queries) bool, True where self-attention is blocked.
+
+        Returns:
+            list[LayerOutput]: One per layer.
+        """
+        outputs = []
+        hidden_state, references = content, boxes
+        for i, layer in enumerate(self.layers):
+            # Each layer's attention sees the references as given; a learned start alone gets a gradient through it.
+            seen = references.detach() if i else references
+            position = self._position(seen).to(hidden_state.dtype)
+            hidden_state = layer(hidden_state, position, seen, memory, attention_mask)
+            outputs.append(LayerOutput(hidden_state, references))
+            if i + 1 < len(self.layers):
+                # As in the released weights: from the un-normalised state.
+                references = heads.refine(seen, hidden_state)
+        return outputs
+
+    def _position(self, boxes: Tensor) -> Tensor:
+        """(bs, num_queries, dim) from the sine encoding of y, x, w, h."""
+        # Sine of large arguments: in float32 whatever autocast says.
+        with torch.autocast(boxes.device.type, enabled=False):
+            encoding = coordinate_to_encoding(boxes.float(), num_feats=self.dim // 2)
+        return self.embed_position(encoding)

@@ -1,0 +1,75 @@
+"""Classification of queries: focal or softmax. A loss brings the number of its output channels with it."""
+
+import torch.nn.functional as F
+from mmdet.models.losses import FocalLoss
+from mmdet.registry import MODELS
+from mmdet.utils import reduce_mean
+from torch import Tensor, nn
+
+
+@MODELS.register_module()
+class QueryFocalLoss(FocalLoss):
+    """Sigmoid focal loss, summed over queries and classes, divided by the number of objects.
+
+    Args:
+        gamma (float): Focusing exponent.
+        alpha (float): Weight of the positives.
+        loss_weight (float): Weight of the loss.
+        prior_prob (float | None): Probability of each class at the start of training, through the class head's bias;
+            None: bias 0.
+    """
+
+    num_extra_channels = 0
+
+    def __init__(
+        self, gamma: float = 2.0, alpha: float = 0.25, loss_weight: float = 1.0, prior_prob: float | None = 0.01
+    ) -> None:
+        super().__init__(use_sigmoid=True, gamma=gamma, alpha=alpha, loss_weight=loss_weight)
+        self.prior_prob = prior_prob
+
+    def forward(self, cls_logits: Tensor, labels: Tensor, num_objects: Tensor) -> Tensor:
+        """Loss per stage.
+
+        Args:
+            cls_logits (Tensor): (num_stages, bs, num_queries, num_classes) float32.
+            labels (Tensor): (num_stages, bs, num_queries) int64; ``num_classes`` is no object.
+            num_objects (Tensor): () normaliser.
+
+        Returns:
+            Tensor: (num_stages,).
+        """
+        loss = super().forward(cls_logits.flatten(0, 2), labels.flatten(), reduction_override='none')
+        return loss.view(len(labels), -1).sum(1) / num_objects
+
+
+@MODELS.register_module()
+class QueryCrossEntropyLoss(nn.Module):
+    """Softmax cross-entropy with a no-object class, the weighted mean over all queries of all ranks.
+
+    Args:
+        no_object_weight (float): Weight of the queries without object.
+        loss_weight (float): Weight of the loss.
+    """
+
+    num_extra_channels = 1
+    prior_prob = None
+
+    def __init__(self, no_object_weight: float = 0.1, loss_weight: float = 1.0) -> None:
+        super().__init__()
+        self.no_object_weight, self.loss_weight = no_object_weight, loss_weight
+
+    def forward(self, cls_logits: Tensor, labels: Tensor, num_objects: Tensor) -> Tensor:
+        """Loss per stage.
+
+        Args:
+            cls_logits (Tensor): (num_stages, bs, num_queries, num_classes + 1) float32.
+            labels (Tensor): (num_stages, bs, num_queries) int64; ``num_classes`` is no object.
+            num_objects (Tensor): Not used: the mean over queries is the normaliser.
+
+        Returns:
+            Tensor: (num_stages,).
+        """
+        loss = F.cross_entropy(cls_logits.flatten(0, 2), labels.flatten(), reduction='none').view(len(labels), -1)
+        weights = loss.new_ones(()).where(labels != cls_logits.shape[-1] - 1, loss.new_full((), self.no_object_weight))
+        weights = weights.flatten(1)
+        return self.loss_weight * (loss * weights).sum(1) / reduce_mean(weights.sum(1))

@@ -1,0 +1,201 @@
+"""The training loss: match, sample points, normalise, name the losses."""
+
+from collections.abc import Sequence
+
+import torch
+from mmdet.registry import MODELS, TASK_UTILS
+from mmdet.utils import reduce_mean
+from torch import Tensor, nn
+
+from mmmaskdino.models.utils.boxes import cxcywh_to_xyxy
+from mmmaskdino.structures import HeadOutput, Pairs, StagePrediction, Targets
+
+from .point_sampler import PointSampler
+
+
+@MODELS.register_module()
+class MaskDINOCriterion(nn.Module):
+    """Losses of all stages (paper, section 3.3). Denoising is matching already done: the same losses with known pairs.
+
+    Args:
+        assigner (dict): Config of the assigner.
+        loss_cls (dict): Config of the classification loss (:class:`QueryFocalLoss`, :class:`QueryCrossEntropyLoss`).
+        loss_bbox (dict | None): Config of the L1 loss of cxcywh boxes in [0, 1].
+        loss_iou (dict | None): Config of the loss of xyxy boxes.
+        loss_mask (dict | None): Config of the loss per point.
+        loss_dice (dict | None): Config of the loss per mask.
+        num_points (int): Points per mask.
+        oversample_ratio (float): Candidates per point of the importance sampling.
+        importance_sample_ratio (float): Share of the points chosen by uncertainty.
+        decouple_stuff (bool): Whether stuff carries no box loss, nor those costs of the assigner that are wrapped in
+            :class:`ThingOnlyCost` (paper, section 3.4). False treats stuff like things.
+
+    A loss that is None is left out: a detection-only model has neither ``loss_mask`` nor ``loss_dice``.
+    """
+
+    def __init__(
+        self,
+        assigner: dict,
+        loss_cls: dict,
+        loss_bbox: dict | None = None,
+        loss_iou: dict | None = None,
+        loss_mask: dict | None = None,
+        loss_dice: dict | None = None,
+        num_points: int = 12544,
+        oversample_ratio: float = 3.0,
+        importance_sample_ratio: float = 0.75,
+        decouple_stuff: bool = False,
+    ) -> None:
+        super().__init__()
+        self.assigner = TASK_UTILS.build(assigner)
+        self.loss_cls = MODELS.build(loss_cls)
+        self.loss_bbox = loss_bbox and MODELS.build(loss_bbox)
+        self.loss_iou = loss_iou and MODELS.build(loss_iou)
+        self.loss_mask = loss_mask and MODELS.build(loss_mask)
+        self.loss_dice = loss_dice and MODELS.build(loss_dice)
+        self.point_sampler = PointSampler(num_points, oversample_ratio, importance_sample_ratio)
+        self.decouple_stuff = decouple_stuff
+
+    @property
+    def with_masks(self) -> bool:
+        """Whether a loss needs masks."""
+        return self.loss_mask is not None or self.loss_dice is not None
+
+    def forward(self, output: HeadOutput, targets: Sequence[Targets], canvas: tuple[int, int]) -> dict[str, Tensor]:
+        """Named losses of a batch.
+
+        Args:
+            output (HeadOutput): Predictions.
+            targets (Sequence[Targets]): Ground truth per image.
+            canvas (tuple[int, int]): Height and width of the padded canvas in pixels.
+
+        Returns:
+            dict[str, Tensor]: ``loss_cls, loss_bbox, ...`` of the last stage; of the others with prefix ``enc_`` and
+            ``d0.`` (the initial queries), ``d1.`` ...; of denoising with ``dn_`` before the name.
+        """
+        if not self.decouple_stuff:
+            targets = [t._replace(is_thing=torch.ones_like(t.is_thing)) for t in targets]
+        features, masks = self._sample(output.mask_features, targets)
+        num_objects = self._num_objects(targets, output.stages[0].boxes)
+        matching = ([] if output.encoder is None else [output.encoder]) + output.stages
+        stages = _stack(matching)
+        pairs = self.match(stages, targets, features, masks, canvas)
+        names = _prefixes(len(output.stages))
+        losses = self._losses(stages, pairs, targets, features, masks, num_objects)
+        named = _name(losses, names if output.encoder is None else ['enc_', *names])
+        if output.groups is not None:
+            stages = _stack(output.denoising)
+            pairs = _repeat(output.groups.pairs, len(output.denoising))
+            losses = self._losses(stages, pairs, targets, features, masks, num_objects * output.groups.num_groups)
+            named |= _name(losses, [f'{name}dn_' for name in names[-len(output.denoising) :]])
+        return named
+
+    def match(self, stages, targets, features, masks, canvas) -> Pairs:
+        """Pairs of all stages (arguments as of the assigner); matching takes the first of the sampled points."""
+        if features is not None:
+            num_points = self.point_sampler.num_points
+            features = [f[:, :num_points] for f in features]
+            masks = [m[:, :num_points] for m in masks]
+        return self.assigner.assign(stages, targets, features, masks, canvas)
+
+    def _sample(self, mask_features: Tensor | None, targets: Sequence[Targets]):
+        if not self.with_masks:
+            return None, None
+        return self.point_sampler.sample(mask_features, [t.masks for t in targets])
+
+    @staticmethod
+    def _num_objects(targets: Sequence[Targets], like: Tensor) -> Tensor:
+        """Objects per rank, at least 1; stuff counts, even where it carries no box loss."""
+        count = like.new_full((), sum(len(t.labels) for t in targets))
+        return reduce_mean(count).clamp(min=1)
+
+    def _losses(
+        self,
+        stages: StagePrediction,
+        pairs: Pairs,
+        targets: Sequence[Targets],
+        features: list[Tensor] | None,
+        masks: list[Tensor] | None,
+        num_objects: Tensor,
+    ) -> dict[str, Tensor]:
+        """Losses per stage, {name: (num_stages,)}, of predictions with given pairs."""
+        losses = {'loss_cls': self._classification(stages.cls_logits.float(), pairs, targets, num_objects)}
+        losses |= self._boxes(stages.boxes, pairs, targets)
+        if self.with_masks:
+            losses |= self._masks(stages.mask_embeds, pairs, features, masks)
+        num_stages = len(stages.boxes)
+        return {
+            name: loss if name == 'loss_cls' else _sum_per_stage(loss, pairs, num_stages) / num_objects
+            for name, loss in losses.items()
+        }
+
+    def _classification(self, cls_logits: Tensor, pairs: Pairs, targets: Sequence[Targets], num_objects: Tensor):
+        no_object = cls_logits.shape[-1] - self.loss_cls.num_extra_channels
+        labels = torch.full(cls_logits.shape[:3], no_object, device=cls_logits.device)
+        labels[pairs.stages, pairs.images, pairs.queries] = _of_pairs([t.labels for t in targets], pairs)
+        return self.loss_cls(cls_logits, labels, num_objects)
+
+    def _boxes(self, boxes: Tensor, pairs: Pairs, targets: Sequence[Targets]) -> dict[str, Tensor]:
+        """Box losses per pair."""
+        predicted = boxes[pairs.stages, pairs.images, pairs.queries]
+        wanted = _of_pairs([t.boxes for t in targets], pairs)
+        losses = {}
+        if self.loss_bbox is not None:
+            losses['loss_bbox'] = self.loss_bbox(predicted, wanted, reduction_override='none').sum(-1)
+        if self.loss_iou is not None:
+            predicted, wanted = cxcywh_to_xyxy(predicted), cxcywh_to_xyxy(wanted)
+            losses['loss_iou'] = self.loss_iou(predicted, wanted, reduction_override='none')
+        is_thing = _of_pairs([t.is_thing for t in targets], pairs)
+        return {name: loss * is_thing for name, loss in losses.items()}
+
+    def _masks(self, mask_embeds: Tensor, pairs: Pairs, features: list[Tensor], masks: list[Tensor]):
+        """Mask losses per pair. Each image has its own mask features, so images are taken one by one."""
+        embeds = mask_embeds[pairs.stages, pairs.images, pairs.queries].float().split(pairs.per_image)
+        gts = pairs.gts.split(pairs.per_image)
+        losses = {'loss_mask': [], 'loss_dice': []}
+        for embed, gt, feature, mask in zip(embeds, gts, features, masks, strict=True):
+            logits = embed @ feature
+            index = self.point_sampler.select(logits)
+            logits, wanted = logits.gather(1, index), mask[gt].gather(1, index)
+            if self.loss_mask is not None:
+                losses['loss_mask'].append(self.loss_mask(logits, wanted, reduction_override='none').mean(-1))
+            if self.loss_dice is not None:
+                losses['loss_dice'].append(self.loss_dice(logits, wanted, reduction_override='none'))
+        return {name: torch.cat(parts) for name, parts in losses.items() if parts}
+
+
+def _stack(stages: Sequence[StagePrediction]) -> StagePrediction:
+    fields = zip(*stages, strict=True)
+    return StagePrediction(*(None if field[0] is None else torch.stack(field) for field in fields))
+
+
+def _repeat(pairs: Pairs, num_stages: int) -> Pairs:
+    """The pairs of one stage for several, still ordered by image."""
+    stages = torch.arange(num_stages, device=pairs.stages.device)
+    parts = []
+    for n, *fields in zip(pairs.per_image, *(f.split(pairs.per_image) for f in pairs[1:4]), strict=True):
+        parts.append(torch.stack([stages.repeat_interleave(n), *(f.repeat(num_stages) for f in fields)]))
+    return Pairs(*torch.cat(parts, 1), tuple(n * num_stages for n in pairs.per_image))
+
+
+def _of_pairs(values: Sequence[Tensor], pairs: Pairs) -> Tensor:
+    """What each pair's object has, (num_pairs, ...), from values per image (num_gts, ...)."""
+    parts = zip(values, pairs.gts.split(pairs.per_image), strict=True)
+    return torch.cat([value[gt] for value, gt in parts])
+
+
+def _sum_per_stage(loss: Tensor, pairs: Pairs, num_stages: int) -> Tensor:
+    loss = loss.expand(pairs.stages.shape)  # mmdet's losses of no pairs are scalars
+    return loss.new_zeros(num_stages).index_add(0, pairs.stages, loss)
+
+
+def _prefixes(num_stages: int) -> list[str]:
+    return [f'd{i}.' for i in range(num_stages - 1)] + ['']
+
+
+def _name(losses: dict[str, Tensor], prefixes: Sequence[str]) -> dict[str, Tensor]:
+    return {
+        f'{prefix}{name}': value
+        for name, values in losses.items()
+        for prefix, value in zip(prefixes, values, strict=True)
+    }

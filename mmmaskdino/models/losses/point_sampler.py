@@ -1,0 +1,66 @@
+"""The points in which masks are compared."""
+
+import torch
+from torch import Tensor
+
+from mmmaskdino.models.utils.points import sample_binary_masks, sample_features
+
+
+class PointSampler:
+    """Uniform and importance-sampled points (PointRend; Mask2Former, section 3.3).
+
+    All masks of an image share one set of uniform candidates, drawn once per step. Matching uses the first
+    ``num_points`` of them; the loss of a mask uses those candidates where it is most uncertain and, besides, points
+    that no importance chose. So the mask features are sampled once per image and step.
+
+    Args:
+        num_points (int): Points per mask, in the matching and in the loss.
+        oversample_ratio (float): Candidates per point, at least 1.
+        importance_sample_ratio (float): Share of the points chosen by uncertainty, in [0, 1].
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(self, num_points: int, oversample_ratio: float, importance_sample_ratio: float) -> None:
+        if num_points < 1 or oversample_ratio < 1 or not 0 <= importance_sample_ratio <= 1:
+            raise ValueError(
+                'point sampling needs num_points >= 1, oversample_ratio >= 1 and importance_sample_ratio in [0, 1], '
+                f'got {num_points}, {oversample_ratio} and {importance_sample_ratio}'
+            )
+        self.num_points = num_points
+        self.num_candidates = int(num_points * oversample_ratio)
+        self.num_important = int(num_points * importance_sample_ratio)
+
+    def draw(self, bs: int, device: torch.device) -> Tensor:
+        """(bs, num_candidates + num_random, 2) uniform points (x, y) in [0, 1)."""
+        num_random = self.num_points - self.num_important
+        return torch.rand(bs, self.num_candidates + num_random, 2, device=device)
+
+    def sample(self, mask_features: Tensor, masks: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Draw points; sample the mask features and the true masks there.
+
+        Args:
+            mask_features (Tensor): (bs, mask_dims, h, w).
+            masks (list[Tensor]): Per image (num_gts, H, W) bool on the same canvas.
+
+        Returns:
+            tuple[list[Tensor], list[Tensor]]: Per image (mask_dims, points) and (num_gts, points).
+        """
+        points = self.draw(len(masks), mask_features.device)
+        features = sample_features(mask_features, points)
+        return list(features), [sample_binary_masks(m, p) for m, p in zip(masks, points, strict=True)]
+
+    def select(self, logits: Tensor) -> Tensor:
+        """Points of the loss of each mask.
+
+        Args:
+            logits (Tensor): (num_masks, points) of all drawn points.
+
+        Returns:
+            Tensor: (num_masks, num_points) int64 indices.
+        """
+        uncertainty = -logits[:, : self.num_candidates].detach().abs()
+        important = uncertainty.topk(self.num_important, dim=1, sorted=False).indices
+        random = torch.arange(self.num_candidates, logits.shape[1], device=logits.device)
+        return torch.cat([important, random.expand(len(logits), -1)], 1)

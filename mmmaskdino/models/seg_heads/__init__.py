@@ -1,0 +1,5 @@
+"""What turns query predictions into results."""
+
+from .maskdino_fusion_head import MaskDINOFusionHead
+
+__all__ = ['MaskDINOFusionHead']

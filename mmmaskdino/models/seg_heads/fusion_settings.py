@@ -1,0 +1,82 @@
+"""The checked ``test_cfg`` of the fusion head."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from numbers import Real
+
+
+@dataclass(frozen=True)
+class FusionSettings:
+    """What the fusion head returns and its thresholds: the keys of ``test_cfg``, checked once.
+
+    Args:
+        instance_on (bool): Return instances (boxes, scores, labels and masks).
+        panoptic_on (bool): Return a panoptic segmentation.
+        semantic_on (bool): Return a semantic segmentation.
+        with_masks (bool): False leaves instances without masks, as a detection-only model must; their score is then
+            the class score alone.
+        max_per_image (int): Most instances of an image.
+        score_thr (float): Instances whose final score is below this are dropped, in [0, 1].
+        object_mask_thr (float): Panoptic: queries whose class score is not above this are left out, in [0, 1].
+        overlap_thr (float): Panoptic: a segment that keeps less than this share of its own mask is dropped, in [0, 1].
+        temperature (float | None): Panoptic and semantic: class scores become softmax(sigmoid(logits) / temperature);
+            None leaves them as they are. Softmax models have no such step.
+        topk_before_stuff_removal (bool): True takes the best ``max_per_image`` (query, class) pairs of all classes and
+            then drops the stuff (as the released models were measured); False chooses among things only.
+        semantic_before_resize (bool): True adds the queries up at the padded size, then crops and resizes class maps
+            (as the released semantic-only models were measured); False resizes masks first.
+    """
+
+    instance_on: bool = True
+    panoptic_on: bool = False
+    semantic_on: bool = False
+    with_masks: bool = True
+    max_per_image: int = 100
+    score_thr: float = 0.0
+    object_mask_thr: float = 0.25
+    overlap_thr: float = 0.8
+    temperature: float | None = 0.06
+    topk_before_stuff_removal: bool = False
+    semantic_before_resize: bool = False
+
+    @classmethod
+    def from_config(cls, test_cfg: Mapping | None) -> 'FusionSettings':
+        """Read the settings from a config.
+
+        Args:
+            test_cfg (Mapping | None): Any of the keys above; None for all defaults.
+
+        Raises:
+            ValueError: For a key that does not exist or a value out of its range.
+        """
+        test_cfg = {} if test_cfg is None else dict(test_cfg)
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(test_cfg) - set(known))
+        if unknown:
+            raise ValueError(f'test_cfg of the fusion head has unknown keys {unknown}; the known ones are {known}')
+        return cls(**test_cfg)
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if field.type is bool:
+                self._check(field.name, lambda value: isinstance(value, bool), 'True or False')
+        for key in ('score_thr', 'object_mask_thr', 'overlap_thr'):
+            self._check(key, lambda value: _is_number(value) and 0 <= value <= 1, 'a number in [0, 1]')
+        self._check('max_per_image', lambda value: type(value) is int and value >= 1, 'an integer of at least 1')
+        self._check('temperature', lambda value: value is None or (_is_number(value) and value > 0), 'None or above 0')
+        if not (self.instance_on or self.panoptic_on or self.semantic_on):
+            raise ValueError('test_cfg switches every result off: set instance_on, panoptic_on or semantic_on to True')
+        if not self.with_masks and (self.panoptic_on or self.semantic_on):
+            raise ValueError(
+                'test_cfg: panoptic_on and semantic_on need masks, but with_masks is False; set with_masks=True for a '
+                'model that predicts masks, or panoptic_on=False and semantic_on=False for a detection-only one'
+            )
+
+    def _check(self, key: str, is_valid, expected: str) -> None:
+        value = getattr(self, key)
+        if not is_valid(value):
+            raise ValueError(f'test_cfg.{key} must be {expected}, got {value!r}')
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)

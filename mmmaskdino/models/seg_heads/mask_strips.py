@@ -1,0 +1,107 @@
+"""Query masks at the size of the result, a strip of rows at a time, so that memory does not grow with the image."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .image_queries import ImageFrames
+
+# Elements of one float temporary of a strip. About four are alive at a time, so 2**26 elements (256 MiB) in all.
+STRIP_ELEMENTS = 2**24
+
+
+def row_strips(num_maps: int, height: int, width: int) -> list[slice]:
+    """Cut ``height`` rows into strips so that ``num_maps`` maps of ``width`` columns stay within ``STRIP_ELEMENTS``."""
+    step = max(1, STRIP_ELEMENTS // (num_maps * width))
+    return [slice(start, min(start + step, height)) for start in range(0, height, step)]
+
+
+def mask_strips(mask_logits: Tensor, frames: ImageFrames, num_maps: int = 1) -> Iterator[tuple[slice, Tensor]]:
+    """Resize maps to the canvas, crop the padding and resize to the output, bilinearly, strip by strip.
+
+    Bilinear interpolation treats rows and columns separately, so both steps are done for a strip's rows first, where
+    the maps are still narrow, and then for its columns.
+
+    Args:
+        mask_logits (Tensor): (n, h, w) on the grid of the mask features, n at least 1.
+        frames (ImageFrames): The sizes of the image.
+        num_maps (int): How many maps of a strip the caller makes, where that is more than n.
+
+    Yields:
+        tuple[slice, Tensor]: The rows of the output and the (n, rows, W) logits there.
+    """
+    (canvas_height, canvas_width), (image_height, image_width), (height, width) = frames
+    num_maps = max(num_maps, len(mask_logits))
+    for strip in row_strips(num_maps, height, max(canvas_width, width)):
+        rows = torch.arange(strip.start, strip.stop, device=mask_logits.device)
+        if image_height == height:
+            maps = _resized_rows(mask_logits, rows, canvas_height)
+        else:
+            below, above, weight = _neighbours(rows, image_height, height)
+            maps = torch.lerp(
+                _resized_rows(mask_logits, below, canvas_height),
+                _resized_rows(mask_logits, above, canvas_height),
+                weight,
+            )
+        maps = _resize_columns(maps, canvas_width)[..., :image_width]
+        maps = _resize_columns(maps, width)  # not in the yield: the wider maps would stay alive until the next strip
+        yield strip, maps
+
+
+def combined_strips(
+    mask_logits: Tensor, frames: ImageFrames, combine: Callable[[Tensor], Tensor], num_maps: int
+) -> Iterator[tuple[slice, Tensor]]:
+    """Like ``mask_strips``, but maps are combined on the canvas, before the crop and the resize to the output.
+
+    Args:
+        mask_logits (Tensor): (n, h, w) on the grid of the mask features, n at least 1.
+        frames (ImageFrames): The sizes of the image.
+        combine (Callable): Pointwise function of logits: (n, rows, w) -> (num_maps, rows, w).
+        num_maps (int): How many maps it returns.
+
+    Yields:
+        tuple[slice, Tensor]: The rows of the output and the (num_maps, rows, W) combined maps there.
+    """
+    (canvas_height, canvas_width), (image_height, image_width), (height, width) = frames
+    scale = image_height / height
+    most = max(num_maps, len(mask_logits)) * max(1, round(scale))
+    for strip in row_strips(most, height, max(canvas_width, width)):
+        # Image rows under the strip, and one to spare on each side: the device's float32 may round across a row.
+        first = max(0, int((strip.start + 0.5) * scale - 0.5) - 1)
+        last = min(image_height, int((strip.stop - 0.5) * scale - 0.5) + 3)
+        image_rows = torch.arange(first, last, device=mask_logits.device)
+        maps = _resize_columns(_resized_rows(mask_logits, image_rows, canvas_height), canvas_width)
+        maps = combine(maps[..., :image_width])
+        if image_height == height:
+            maps = maps[:, strip.start - first : strip.stop - first]
+        else:
+            rows = torch.arange(strip.start, strip.stop, device=mask_logits.device)
+            below, above, weight = _neighbours(rows, image_height, height)
+            maps = torch.lerp(maps[:, below - first], maps[:, above - first], weight)
+        maps = _resize_columns(maps, width)
+        yield strip, maps
+
+
+def _neighbours(rows: Tensor, in_size: int, out_size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Which two of ``in_size`` rows make up each of these rows of ``out_size``, and the second one's weight (n, 1)."""
+    position = ((rows + 0.5) * (in_size / out_size) - 0.5).clamp(min=0)
+    below = position.long().clamp(max=in_size - 1)
+    above = (below + 1).clamp(max=in_size - 1)
+    return below, above, (position - below)[:, None]
+
+
+def _resized_rows(maps: Tensor, rows: Tensor, out_size: int) -> Tensor:
+    """Those rows that maps (n, h, w) have after their height is resized to ``out_size``: (n, len(rows), w)."""
+    if maps.shape[1] == out_size:
+        return maps[:, rows]
+    below, above, weight = _neighbours(rows, maps.shape[1], out_size)
+    return torch.lerp(maps[:, below], maps[:, above], weight)
+
+
+def _resize_columns(maps: Tensor, width: int) -> Tensor:
+    """Resize maps (n, rows, w) to (n, rows, width)."""
+    if maps.shape[-1] == width:
+        return maps
+    return F.interpolate(maps[None], size=(maps.shape[1], width), mode='bilinear', align_corners=False)[0]

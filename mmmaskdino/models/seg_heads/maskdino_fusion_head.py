@@ -1,0 +1,269 @@
+"""From query predictions to instances, panoptic and semantic segmentations."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from mmdet.evaluation.functional import INSTANCE_OFFSET
+from mmdet.registry import MODELS
+from mmengine.model import BaseModule
+from mmengine.structures import BaseDataElement, InstanceData, PixelData
+from torch import Tensor
+
+from .fusion_settings import FusionSettings
+from .image_queries import ImageFrames, ImageQueries, boxes_px
+from .mask_strips import combined_strips, mask_strips, row_strips
+
+
+@MODELS.register_module()
+class MaskDINOFusionHead(BaseModule):
+    """Turns the last decoder stage's query predictions into results, one image at a time.
+
+    Queries are chosen first; only their masks are built, and resized a strip of rows at a time (``mask_strips``), so
+    that memory beside the result does not grow with the image.
+
+    Args:
+        num_things_classes (int): Number of thing classes; they come first.
+        num_stuff_classes (int): Number of stuff classes, after the things.
+        use_sigmoid (bool): True: ``cls_logits`` has one sigmoid column per class; False: softmax over the classes and
+            a last no-object column.
+        test_cfg (Mapping | None): See :class:`FusionSettings`, which lists the keys and their defaults.
+        init_cfg (Mapping | None): As in any mmengine module; the head has no parameters.
+
+    Raises:
+        ValueError: For class counts or a ``test_cfg`` that cannot work.
+    """
+
+    def __init__(
+        self,
+        num_things_classes: int,
+        num_stuff_classes: int = 0,
+        use_sigmoid: bool = True,
+        test_cfg: Mapping | None = None,
+        init_cfg: Mapping | None = None,
+    ) -> None:
+        super().__init__(init_cfg=init_cfg)
+        self.num_things_classes = num_things_classes
+        self.num_stuff_classes = num_stuff_classes
+        self.num_classes = num_things_classes + num_stuff_classes
+        self.use_sigmoid = use_sigmoid
+        self.settings = FusionSettings.from_config(test_cfg)
+        self._check_class_counts()
+
+    def _check_class_counts(self) -> None:
+        counts = f'num_things_classes={self.num_things_classes}, num_stuff_classes={self.num_stuff_classes}'
+        if min(self.num_things_classes, self.num_stuff_classes) < 0 or self.num_classes == 0:
+            raise ValueError(f'class counts must not be negative and at least one must be positive, got {counts}')
+        if self.settings.instance_on and self.num_things_classes == 0:
+            raise ValueError(f'test_cfg.instance_on needs thing classes, got {counts}; set it to False')
+        if self.settings.panoptic_on and self.num_classes >= INSTANCE_OFFSET:
+            raise ValueError(
+                f'a panoptic map is label + instance * {INSTANCE_OFFSET}, so test_cfg.panoptic_on needs fewer than '
+                f'{INSTANCE_OFFSET} classes, got {counts}'
+            )
+
+    @torch.no_grad()
+    def predict(
+        self,
+        cls_logits: Tensor,
+        boxes: Tensor,
+        mask_embeds: Tensor | None,
+        mask_features: Tensor | None,
+        batch_data_samples: Sequence[BaseDataElement],
+        rescale: bool = True,
+    ) -> list[dict]:
+        """Results of a batch.
+
+        Args:
+            cls_logits (Tensor): (bs, num_queries, cls_out_channels).
+            boxes (Tensor): (bs, num_queries, 4) cxcywh in [0, 1] of the padded canvas.
+            mask_embeds (Tensor | None): (bs, num_queries, mask_dims), or None of a detection-only model.
+            mask_features (Tensor | None): (bs, mask_dims, h, w), or None of a detection-only model.
+            batch_data_samples (Sequence[BaseDataElement]): bs samples with metainfo ``batch_input_shape``,
+                ``img_shape`` and ``ori_shape``.
+            rescale (bool): Whether results are in the original image's frame instead of the resized one's.
+
+        Returns:
+            list[dict]: Per image, what ``test_cfg`` switches on:
+            ``ins_results``: InstanceData, best first: bboxes (n, 4) xyxy in pixels, scores (n,), labels (n,) and, if
+            there are masks, masks (n, H, W) bool.
+            ``pan_results``: PixelData, sem_seg (1, H, W) int32: label + instance id * INSTANCE_OFFSET, the id of things
+            counting from 1, of stuff 0; pixels of no segment are num_classes.
+            ``sem_results``: PixelData, sem_seg (1, H, W) int64: labels.
+
+        Raises:
+            ValueError: For wrong shapes, for missing masks that ``test_cfg`` needs, for incomplete metainfo.
+        """
+        self._check_predictions(cls_logits, mask_embeds, mask_features)
+        results = []
+        # Thresholds are compared in float32, whatever the precision of the model.
+        with torch.autocast(cls_logits.device.type, enabled=False):
+            for i, sample in enumerate(batch_data_samples):
+                frames = ImageFrames.from_metainfo(sample.metainfo, rescale)
+                of_image = (
+                    None if x is None else x[i].float() for x in (cls_logits, boxes, mask_embeds, mask_features)
+                )
+                results.append(self.predict_image(ImageQueries(*of_image), frames))
+        return results
+
+    def _check_predictions(self, cls_logits: Tensor, mask_embeds: Tensor | None, mask_features: Tensor | None) -> None:
+        expected = self.num_classes + (not self.use_sigmoid)
+        if cls_logits.shape[-1] != expected:
+            raise ValueError(
+                f'the fusion head expects {expected} class columns (num_things_classes={self.num_things_classes}, '
+                f'num_stuff_classes={self.num_stuff_classes}, use_sigmoid={self.use_sigmoid}), got cls_logits of shape '
+                f'{tuple(cls_logits.shape)}; the class counts of the head and the fusion head must be the same'
+            )
+        if (mask_embeds is None or mask_features is None) and (self.settings.panoptic_on or self.settings.semantic_on):
+            raise ValueError(
+                'test_cfg.panoptic_on and test_cfg.semantic_on need masks, but this model predicts none; set them to '
+                'False for a detection-only model'
+            )
+
+    def predict_image(self, queries: ImageQueries, frames: ImageFrames) -> dict:
+        """The dict of results of one image, see :meth:`predict`."""
+        results = {}
+        if self.settings.instance_on:
+            results['ins_results'] = self.predict_instances(queries, frames)
+        if self.settings.panoptic_on:
+            results['pan_results'] = PixelData(sem_seg=self.panoptic_map(queries, frames)[None])
+        if self.settings.semantic_on:
+            strips = [scores.argmax(0) for scores in self._semantic_strips(queries, frames)]
+            results['sem_results'] = PixelData(sem_seg=torch.cat(strips)[None])
+        return results
+
+    # ---------------------------------------------------------------- instances
+
+    def predict_instances(self, queries: ImageQueries, frames: ImageFrames) -> InstanceData:
+        """The best (query, class) pairs as instances, by descending score.
+
+        The final score is the class score times the mean mask probability inside the mask; without masks it is the
+        class score alone. Boxes are the predicted ones, as predicted: they may reach beyond the image.
+        """
+        scores, labels, chosen = self._choose_instances(queries.cls_logits)
+        with_masks = self.settings.with_masks and queries.mask_embeds is not None
+        if with_masks:
+            # A query can be chosen for several classes, but its mask is built once.
+            unique, which = chosen.unique(return_inverse=True)
+            masks = torch.zeros(len(chosen), *frames.output, dtype=torch.bool, device=chosen.device)
+            quality = self._build_masks(queries, unique, frames, masks)
+            scores = scores * quality[which]
+        scores, order = scores.sort(descending=True, stable=True)
+        keep = scores >= self.settings.score_thr
+        scores, order = scores[keep], order[keep]
+        bboxes = boxes_px(queries.boxes[chosen[order]], frames)
+        results = InstanceData(bboxes=bboxes, scores=scores, labels=labels[order])
+        if with_masks:
+            results.masks = _rearranged(masks, which[order])
+        return results
+
+    def _choose_instances(self, cls_logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores, labels and query indices, each (n,), of the best pairs by class score, in descending order."""
+        scores = self._class_scores(cls_logits)
+        if not self.settings.topk_before_stuff_removal:
+            scores = scores[:, : self.num_things_classes]
+        num_columns = scores.shape[1]
+        scores, pairs = scores.flatten().topk(min(self.settings.max_per_image, scores.numel()))
+        labels = pairs % num_columns
+        # A mask can only lower a score, so what is below the threshold now needs no mask.
+        keep = (labels < self.num_things_classes) & (scores >= self.settings.score_thr)
+        return scores[keep], labels[keep], (pairs // num_columns)[keep]
+
+    def _build_masks(self, queries: ImageQueries, chosen: Tensor, frames: ImageFrames, masks: Tensor) -> Tensor:
+        """Write the masks of n chosen queries to masks[:n] (at least n, H, W) and return their quality (n,).
+
+        Quality is the mean mask probability inside the mask, in [0, 1], 0 for an empty mask.
+        """
+        area = torch.zeros(len(chosen), dtype=torch.long, device=chosen.device)
+        total = torch.zeros(len(chosen), device=chosen.device)
+        if len(chosen):
+            for rows, logits in mask_strips(queries.mask_logits(chosen), frames):
+                inside = logits > 0
+                masks[: len(chosen), rows] = inside
+                area += inside.sum((1, 2))
+                total += (logits.sigmoid() * inside).sum((1, 2))
+        return total / (area + 1e-6)
+
+    # ----------------------------------------------------------------- panoptic
+
+    def panoptic_map(self, queries: ImageQueries, frames: ImageFrames) -> Tensor:
+        """The panoptic segmentation (H, W) int32, see :meth:`predict`.
+
+        Each pixel goes to the query with the largest class score * mask probability, if its own mask probability
+        there is at least 0.5. The host waits for the device once, for the number of kept queries.
+        """
+        scores, labels, kept = self._choose_segments(queries.cls_logits)
+        if not len(kept):
+            return torch.full(frames.output, self.num_classes, dtype=torch.int32, device=scores.device)
+        own_area = torch.zeros(len(kept), dtype=torch.long, device=scores.device)
+        winner = torch.empty(frames.output, dtype=torch.long, device=scores.device)
+        for rows, logits in mask_strips(queries.mask_logits(kept), frames):
+            probs = logits.sigmoid()
+            own_area += (probs >= 0.5).sum((1, 2))
+            best = (probs * scores[:, None, None]).argmax(0)
+            winner[rows] = 2 * best + (probs.gather(0, best[None])[0] >= 0.5)
+        return self._segment_values(winner, labels, own_area)[winner]
+
+    def _choose_segments(self, cls_logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores, labels and query indices, each (n,), of the queries that compete for pixels."""
+        if not self.use_sigmoid:  # a query that is most likely no object is left out, whatever the threshold
+            scores, labels = cls_logits.softmax(-1).max(-1)
+            kept = ((scores > self.settings.object_mask_thr) & (labels < self.num_classes)).nonzero()[:, 0]
+            return scores[kept], labels[kept], kept
+        kept = (self._class_scores(cls_logits).amax(-1) > self.settings.object_mask_thr).nonzero()[:, 0]
+        scores, labels = self._sharpened_scores(cls_logits[kept]).max(-1)
+        return scores, labels, kept
+
+    def _segment_values(self, winner: Tensor, labels: Tensor, own_area: Tensor) -> Tensor:
+        """What to write where ``winner`` is 2 * segment + (1 where the segment's own mask agrees): (2n,) int32."""
+        # Counted per row first: fewer pixels wait for the same counter.
+        counts = winner.new_zeros(len(winner), 2 * len(labels))
+        counts.scatter_add_(1, winner, winner.new_ones(()).expand_as(winner))
+        counts = counts.sum(0).unflatten(0, (len(labels), 2))
+        won, visible = counts.sum(1), counts[:, 1]
+        keep = (visible > 0) & (won / own_area >= self.settings.overlap_thr)
+        is_thing = labels < self.num_things_classes
+        number = (keep & is_thing).cumsum(0) * is_thing
+        values = torch.full((len(labels), 2), self.num_classes, dtype=torch.int32, device=labels.device)
+        values[:, 1] = torch.where(keep, labels + number * INSTANCE_OFFSET, self.num_classes)
+        return values.flatten()
+
+    # ----------------------------------------------------------------- semantic
+
+    def semantic_scores(self, queries: ImageQueries, frames: ImageFrames) -> Tensor:
+        """Class score maps (num_classes, H, W) of one image; :meth:`predict` never holds them whole."""
+        return torch.cat(list(self._semantic_strips(queries, frames)), dim=1)
+
+    def _semantic_strips(self, queries: ImageQueries, frames: ImageFrames) -> Iterator[Tensor]:
+        """Class score maps (num_classes, rows, W), strip by strip from the top."""
+        class_scores = self._sharpened_scores(queries.cls_logits).T
+        mask_logits = queries.mask_logits(slice(None))
+
+        def combine(logits: Tensor) -> Tensor:
+            return (class_scores @ logits.sigmoid().flatten(1)).unflatten(1, logits.shape[1:])
+
+        if self.settings.semantic_before_resize:
+            strips = combined_strips(mask_logits, frames, combine, self.num_classes)
+            return (scores for _, scores in strips)
+        return (combine(logits) for _, logits in mask_strips(mask_logits, frames, self.num_classes))
+
+    # ------------------------------------------------------------- class scores
+
+    def _class_scores(self, cls_logits: Tensor) -> Tensor:
+        """Class probabilities (num_queries, num_classes)."""
+        return cls_logits.sigmoid() if self.use_sigmoid else cls_logits.softmax(-1)[:, :-1]
+
+    def _sharpened_scores(self, cls_logits: Tensor) -> Tensor:
+        """Class scores (num_queries, num_classes) of sigmoid models as competing classes; of softmax models as is."""
+        scores = self._class_scores(cls_logits)
+        if self.use_sigmoid and self.settings.temperature is not None:
+            scores = (scores / self.settings.temperature).softmax(-1)
+        return scores
+
+
+def _rearranged(masks: Tensor, order: Tensor) -> Tensor:
+    """masks[order] in the memory of masks (n, H, W), which can be gigabytes; ``order`` has at most n entries."""
+    if not len(order):
+        return masks[:0]
+    for rows in row_strips(len(order), *masks.shape[1:]):
+        masks[: len(order), rows] = masks[:, rows][order]
+    return masks[: len(order)]

@@ -1,0 +1,139 @@
+"""Denoising: noised copies of the ground truth whose matching is known."""
+
+from collections.abc import Sequence
+
+import torch
+from mmdet.registry import TASK_UTILS
+from mmengine.dist import all_reduce, get_world_size
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+
+from mmmaskdino.models.utils.boxes import clamp_boxes
+from mmmaskdino.structures import DenoisingGroups, Pairs, Targets
+
+
+@TASK_UTILS.register_module()
+class DenoisingGenerator(BaseModule):
+    """Turns the ground truth into groups of noised queries (DN-DETR; paper, section 3.2).
+
+    Each group holds every object of an image once. A group sees itself and the matching queries, the matching queries
+    see no group. Masks are denoised through their boxes.
+
+    Args:
+        num_classes (int): Classes to embed.
+        dim (int): Channels of a query.
+        num_queries (int): Budget of denoising queries per image. There is always one group: of an image with more
+            objects, as many are drawn at random.
+        label_noise (float): Probability that a label is replaced by a uniformly random one (maybe itself), in [0, 1].
+        box_noise (float): Largest shift of a centre in half sizes of the box, and of a size in sizes.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        dim: int = 256,
+        num_queries: int = 100,
+        label_noise: float = 0.2,
+        box_noise: float = 0.4,
+    ) -> None:
+        super().__init__()
+        if num_queries < 1 or not 0 <= label_noise <= 1 or box_noise < 0:
+            raise ValueError(
+                'denoising needs num_queries >= 1, label_noise in [0, 1] and box_noise >= 0, got '
+                f'num_queries={num_queries}, label_noise={label_noise}, box_noise={box_noise}'
+            )
+        self.num_classes, self.num_queries = num_classes, num_queries
+        self.label_noise, self.box_noise = label_noise, box_noise
+        self.label_embedding = nn.Embedding(num_classes, dim)
+
+    def forward(self, targets: Sequence[Targets], num_matching: int) -> DenoisingGroups | None:
+        """Make the groups of a batch.
+
+        Args:
+            targets (Sequence[Targets]): Ground truth per image.
+            num_matching (int): Number of matching queries, which follow the groups.
+
+        Returns:
+            DenoisingGroups | None: The groups; None in a batch (of all ranks) without objects.
+        """
+        objects = [self._choose_objects(t) for t in targets]
+        counts = [len(o) for o in objects]
+        size = self._largest_count(counts, targets[0].labels.device)
+        if size == 0:
+            return None
+        num_groups = self.num_queries // size  # at least 1: no image has more chosen objects than there are queries
+        device = targets[0].labels.device
+        labels = torch.cat([t.labels[o] for t, o in zip(targets, objects, strict=True)]).repeat(num_groups)
+        boxes = torch.cat([t.boxes[o] for t, o in zip(targets, objects, strict=True)]).repeat(num_groups, 1)
+        images, slots = self._slots(counts, num_groups, size, device)
+
+        content = self.label_embedding(self.noise_labels(labels))
+        shape = (len(targets), num_groups * size)
+        # Slots of images with fewer objects: content 0 and box logit 0; they learn to be no object.
+        filled_content = content.new_zeros(*shape, content.shape[-1]).index_put((images, slots), content)
+        filled_boxes = boxes.new_full((*shape, 4), 0.5).index_put((images, slots), self.noise_boxes(boxes))
+        return DenoisingGroups(
+            filled_content,
+            filled_boxes,
+            self._attention_mask(num_groups, size, num_matching, device),
+            self._pairs(objects, num_groups, size),
+            num_groups,
+        )
+
+    def _choose_objects(self, targets: Targets) -> Tensor:
+        num_gts, device = len(targets.labels), targets.labels.device
+        if num_gts <= self.num_queries:
+            return torch.arange(num_gts, device=device)
+        return torch.randperm(num_gts, device=device)[: self.num_queries]
+
+    @staticmethod
+    def _largest_count(counts: Sequence[int], device: torch.device) -> int:
+        """Largest number of objects in an image of the whole batch: all ranks make the same groups."""
+        largest = max(counts)
+        if get_world_size() > 1:
+            # The one place of a distributed step that waits for the other ranks' numbers.
+            shared = torch.tensor(largest, device=device)
+            all_reduce(shared, op='max')
+            largest = int(shared)
+        return largest
+
+    def noise_labels(self, labels: Tensor) -> Tensor:
+        """Replace labels at random; shape and range stay."""
+        flipped = torch.rand(labels.shape, device=labels.device) < self.label_noise
+        return torch.where(flipped, torch.randint_like(labels, self.num_classes), labels)
+
+    def noise_boxes(self, boxes: Tensor) -> Tensor:
+        """Move and scale (n, 4) cxcywh boxes at random, inside [0, 1]."""
+        return self.shift_boxes(boxes, torch.rand_like(boxes))
+
+    def shift_boxes(self, boxes: Tensor, draws: Tensor) -> Tensor:
+        """Apply uniform ``draws`` in [0, 1) of the boxes' shape as noise."""
+        reach = torch.cat([boxes[:, 2:] / 2, boxes[:, 2:]], -1)
+        return clamp_boxes(boxes + (2 * draws - 1) * reach * self.box_noise)
+
+    @staticmethod
+    def _slots(counts: Sequence[int], num_groups: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Image and slot of each noised object; the order is group by group, image by image."""
+        images = torch.cat([torch.full((n,), i, device=device) for i, n in enumerate(counts)])
+        within = torch.cat([torch.arange(n, device=device) for n in counts])
+        starts = torch.arange(num_groups, device=device)[:, None] * size
+        return images.repeat(num_groups), (starts + within).flatten()
+
+    @staticmethod
+    def _attention_mask(num_groups: int, size: int, num_matching: int, device: torch.device) -> Tensor:
+        group = torch.arange(num_groups * size + num_matching, device=device) // size
+        group = group.clamp(max=num_groups)  # the matching queries share the last number
+        return (group[:, None] != group[None]) & (group[None] < num_groups)
+
+    @staticmethod
+    def _pairs(objects: Sequence[Tensor], num_groups: int, size: int) -> Pairs:
+        device = objects[0].device
+        starts = torch.arange(num_groups, device=device)[:, None] * size
+        queries = [(starts + torch.arange(len(o), device=device)).flatten() for o in objects]
+        gts = [o.repeat(num_groups) for o in objects]
+        per_image = tuple(len(q) for q in queries)
+        images = torch.cat([torch.full_like(q, i) for i, q in enumerate(queries)])
+        return Pairs(torch.zeros_like(images), images, torch.cat(queries), torch.cat(gts), per_image)

@@ -1,0 +1,142 @@
+"""Hybrid bipartite matching: classes, boxes and masks in one cost, all stages and images in one go."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from mmdet.registry import TASK_UTILS
+from mmengine.logging import print_log
+from mmengine.structures import InstanceData
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from mmmaskdino.models.utils.boxes import cxcywh_to_xyxy
+from mmmaskdino.models.utils.host import from_host
+from mmmaskdino.structures import Pairs, StagePrediction, Targets
+
+
+@TASK_UTILS.register_module()
+class HybridHungarianAssigner:
+    """One-to-one matching of queries and objects (paper, section 3.3).
+
+    The costs of all stages are computed together, image by image, and reach the host in one copy: matching makes the
+    training step wait for the device once.
+
+    Args:
+        match_costs (list[dict]): Configs of the costs to add up, from mmdet or this package. A cost is called with
+            ``pred_instances`` (scores: logits, bboxes: xyxy pixels, masks: logits in the matching points),
+            ``gt_instances`` (labels, bboxes, masks in the same points, is_thing) and ``img_meta`` (img_shape).
+    """
+
+    # Mask logits that are held at a time: stages are taken together up to this many (256 MB).
+    max_elements = 2**26
+
+    def __init__(self, match_costs: Sequence[dict]) -> None:
+        self.match_costs = [TASK_UTILS.build(cost) for cost in match_costs]
+        self.num_sanitized = 0
+
+    @torch.no_grad()
+    def assign(
+        self,
+        stages: StagePrediction,
+        targets: Sequence[Targets],
+        point_features: Sequence[Tensor] | None,
+        point_masks: Sequence[Tensor] | None,
+        canvas: tuple[int, int],
+    ) -> Pairs:
+        """Match every stage of every image.
+
+        Args:
+            stages (StagePrediction): Stacked: (num_stages, bs, num_queries, ...).
+            targets (Sequence[Targets]): Ground truth per image.
+            point_features (Sequence[Tensor] | None): Per image (mask_dims, num_points), the mask features in the
+                matching points; None in a model without masks.
+            point_masks (Sequence[Tensor] | None): Per image (num_gts, num_points), the true masks there.
+            canvas (tuple[int, int]): Height and width of the padded canvas in pixels.
+
+        Returns:
+            Pairs: Matched pairs, ordered by image.
+        """
+        costs = []
+        for image, target in enumerate(targets):
+            if not len(target.labels):
+                continue
+            ground_truth = self._ground_truth(target, point_masks and point_masks[image], canvas)
+            features = point_features and point_features[image]
+            costs.append(self._costs(_image(stages, image), ground_truth, features, canvas))
+        return self._solve(costs, stages, targets)
+
+    @staticmethod
+    def _ground_truth(target: Targets, masks: Tensor | None, canvas: tuple[int, int]) -> InstanceData:
+        pixels = _pixels(target.boxes, canvas)
+        data = InstanceData(labels=target.labels, bboxes=pixels, is_thing=target.is_thing)
+        if masks is not None:
+            data.masks = masks
+        return data
+
+    def _costs(
+        self, stages: StagePrediction, ground_truth: InstanceData, features: Tensor | None, canvas: tuple[int, int]
+    ) -> Tensor:
+        """(num_stages * num_queries * num_gts,) costs of an image, in float32."""
+        num_stages, num_queries = stages.boxes.shape[:2]
+        step = num_stages
+        if features is not None:
+            step = max(1, self.max_elements // (num_queries * features.shape[-1]))
+        parts = []
+        for start in range(0, num_stages, step):
+            part = slice(start, start + step)
+            predictions = InstanceData(
+                scores=stages.cls_logits[part].float().flatten(0, 1),
+                bboxes=_pixels(stages.boxes[part].float().flatten(0, 1), canvas),
+            )
+            if features is not None:
+                predictions.masks = stages.mask_embeds[part].float().flatten(0, 1) @ features
+            meta = dict(img_shape=canvas)
+            parts.append(sum(cost(predictions, ground_truth, img_meta=meta) for cost in self.match_costs).flatten())
+        return torch.cat(parts)
+
+    def _solve(self, costs: list[Tensor], stages: StagePrediction, targets: Sequence[Targets]) -> Pairs:
+        num_stages, _, num_queries = stages.boxes.shape[:3]
+        device = stages.boxes.device
+        pairs, per_image = [np.zeros((4, 0), np.int64)], [0] * len(targets)
+        flat = self._to_host(costs)
+        for image, target in enumerate(targets):
+            num_gts = len(target.labels)
+            size = num_stages * num_queries * num_gts
+            matrices, flat = flat[:size].reshape(num_stages, num_queries, num_gts), flat[size:]
+            for stage, matrix in enumerate(matrices if num_gts else ()):
+                queries, gts = linear_sum_assignment(matrix)
+                pairs.append(np.stack([np.full_like(queries, stage), np.full_like(queries, image), queries, gts]))
+                per_image[image] += len(queries)
+        indices = torch.from_numpy(np.concatenate(pairs, 1)).to(device, non_blocking=True)
+        return Pairs(*indices, tuple(per_image))
+
+    def _to_host(self, costs: list[Tensor]) -> np.ndarray:
+        """One copy for all; what is not finite becomes a large finite cost, is counted, and warned about once."""
+        if not costs:
+            return np.zeros(0, np.float32)
+        flat = torch.cat(costs).cpu()
+        finite = flat.isfinite()
+        if not finite.all():
+            count = int((~finite).sum())
+            if not self.num_sanitized:
+                print_log(
+                    f'{count} of {flat.numel()} matching costs are not finite: the predictions hold NaN or inf. They '
+                    'are treated as very expensive and training goes on; if the loss is not finite either, lower the '
+                    'learning rate or train in bfloat16 or float32. Further cases are only counted.',
+                    logger='current',
+                    level=30,
+                )
+            self.num_sanitized += count
+            # Larger than any sum of real costs, and small enough that sums of it stay exact enough to rank the rest.
+            flat = torch.where(finite, flat, flat.new_tensor(1e6))
+        return flat.numpy()
+
+
+def _image(stages: StagePrediction, image: int) -> StagePrediction:
+    return StagePrediction(*(None if field is None else field[:, image] for field in stages))
+
+
+def _pixels(boxes: Tensor, canvas: tuple[int, int]) -> Tensor:
+    h, w = canvas
+    return cxcywh_to_xyxy(boxes) * from_host([w, h, w, h], boxes)

@@ -1,0 +1,101 @@
+"""What the parts of Mask DINO exchange. Every tensor shape of the model is written here once.
+
+Dimensions: ``bs`` images, ``num_queries``, ``num_points`` (tokens of all encoder levels, or sampled points), ``dim``,
+``num_gts`` objects of an image, ``num_pairs`` matched pairs of a batch, ``h, w``. Boxes are ``cxcywh`` in [0, 1] of the
+padded canvas (``batch_input_shape``) everywhere.
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+Shape = tuple[int, int]
+
+
+class Targets(NamedTuple):
+    """Ground truth of one image."""
+
+    labels: Tensor
+    """(num_gts,) int64, in [0, num_classes)."""
+    boxes: Tensor
+    """(num_gts, 4) float32."""
+    masks: Tensor | None
+    """(num_gts, h, w) bool on the padded canvas; None in a model without masks."""
+    is_thing: Tensor
+    """(num_gts,) bool; stuff carries no box where boxes are decoupled."""
+
+
+class Memory(NamedTuple):
+    """Output of the pixel decoder's encoder, finest level first."""
+
+    tokens: Tensor
+    """(bs, num_points, dim)."""
+    spatial_shapes: tuple[Shape, ...]
+    """(h, w) per level; plain numbers, so that using them never waits for the device."""
+    padding: Tensor | None
+    """(bs, num_points) bool, True where a token lies in the padding; None where nothing is padded."""
+
+
+class QueryInit(NamedTuple):
+    """What the transformer decoder starts from."""
+
+    content: Tensor
+    """(bs, num_queries, dim)."""
+    boxes: Tensor
+    """(bs, num_queries, 4)."""
+    encoder_stage: 'StagePrediction | None'
+    """Prediction of the selected tokens; None with learned queries."""
+
+
+class StagePrediction(NamedTuple):
+    """One supervised stage, or several of them stacked in a leading dimension."""
+
+    cls_logits: Tensor
+    """(bs, num_queries, cls_out_channels)."""
+    boxes: Tensor
+    """(bs, num_queries, 4)."""
+    mask_embeds: Tensor | None
+    """(bs, num_queries, mask_dims); a mask map is ``mask_embeds @ mask_features``. None in a model without masks."""
+
+
+class Pairs(NamedTuple):
+    """Matched (query, object) pairs of several stages, ordered by image."""
+
+    stages: Tensor
+    """(num_pairs,) int64 index of the stage."""
+    images: Tensor
+    """(num_pairs,) int64 index of the image."""
+    queries: Tensor
+    """(num_pairs,) int64 index of the query."""
+    gts: Tensor
+    """(num_pairs,) int64 index of the object within its image."""
+    per_image: tuple[int, ...]
+    """Pairs of each image, as plain numbers."""
+
+
+class DenoisingGroups(NamedTuple):
+    """Noised copies of the ground truth, which precede the matching queries in the decoder."""
+
+    content: Tensor
+    """(bs, num_denoising, dim)."""
+    boxes: Tensor
+    """(bs, num_denoising, 4)."""
+    attention_mask: Tensor
+    """(num_denoising + num_queries,) * 2 bool, True where attention is blocked."""
+    pairs: Pairs
+    """Which query reconstructs which object, for one stage."""
+    num_groups: int
+
+
+class HeadOutput(NamedTuple):
+    """All predictions of a training step."""
+
+    encoder: StagePrediction | None
+    """Stage of the query selection; None with learned queries."""
+    stages: list[StagePrediction]
+    """The initial queries, then one per decoder layer."""
+    denoising: list[StagePrediction]
+    """The same for the denoising queries, without the initial stage where that is not supervised; [] without them."""
+    groups: DenoisingGroups | None
+    mask_features: Tensor | None
+    """(bs, mask_dims, h / 4, w / 4)."""

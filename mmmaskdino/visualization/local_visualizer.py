@@ -1,0 +1,119 @@
+"""mmdet's visualizer, also for results without segments."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from mmdet.evaluation.functional import INSTANCE_OFFSET
+from mmdet.registry import VISUALIZERS
+from mmdet.structures.mask import bitmap_to_polygon
+from mmdet.visualization import DetLocalVisualizer
+from mmdet.visualization.palette import get_palette
+from mmengine.structures import InstanceData, PixelData
+
+MIN_FONT_SIZE = 9
+
+
+@VISUALIZERS.register_module()
+class MaskDINOVisualizer(DetLocalVisualizer):
+    """Draws boxes, masks and panoptic segments, the same for the same results; without results an image stays as it is.
+
+    Args: as ``DetLocalVisualizer``.
+    """
+
+    def draw_instances(self, image: np.ndarray, instances: InstanceData) -> np.ndarray:
+        """Draw boxes, masks, class names and, if there are any, scores.
+
+        Args:
+            image: (h, w, 3) uint8, RGB.
+            instances: Annotated or predicted objects: bboxes (n, 4) xyxy in pixels, labels (n,), optionally masks
+                (n, h, w) and scores (n,); on the CPU.
+
+        Returns:
+            The drawing, (h, w, 3) uint8, RGB.
+        """
+        return self._draw_instances(
+            image, instances, self.dataset_meta.get('classes'), self.dataset_meta.get('palette')
+        )
+
+    def draw_panoptic(self, image: np.ndarray, panoptic_seg: PixelData) -> np.ndarray:
+        """Draw panoptic segments and their class names.
+
+        Args:
+            image: (h, w, 3) uint8, RGB.
+            panoptic_seg: sem_seg (1, h, w) of label + 1000 * instance, or num_classes where nothing is; on the CPU.
+
+        Returns:
+            The drawing, (h, w, 3) uint8, RGB.
+        """
+        meta = self.dataset_meta
+        return self._draw_panoptic_seg(image, panoptic_seg, meta['classes'], meta.get('palette'))
+
+    def _draw_instances(
+        self, image: np.ndarray, instances: InstanceData, classes: Sequence[str] | None, palette: Sequence | None
+    ) -> np.ndarray:
+        if not len(instances):
+            return image
+        if 'bboxes' in instances:
+            instances = instances.new()  # shares the data, but not the boxes that are set here
+            instances.bboxes = _clip(instances.bboxes, image)
+        # The base class varies the masks' colours at random: equal pictures for equal results, and the generator that
+        # a training run may depend on is left alone.
+        state = np.random.get_state()
+        np.random.seed(0)
+        try:
+            return super()._draw_instances(image, instances, classes, palette)
+        finally:
+            np.random.set_state(state)
+
+    def _draw_panoptic_seg(
+        self, image: np.ndarray, panoptic_seg: PixelData, classes: Sequence[str] | None, palette: Sequence | None
+    ) -> np.ndarray:
+        # The base class fails without segments, and writes a name at the centroid, which may lie on another segment.
+        segments = np.asarray(panoptic_seg.sem_seg)[0]
+        ids = np.unique(segments[segments % INSTANCE_OFFSET != len(classes)])
+        if not len(ids):
+            return image
+        masks = segments == ids[:, None, None]
+        labels = ids % INSTANCE_OFFSET
+        colors = get_palette(self.mask_color or palette, len(classes))
+        self.set_image(image)
+        outlines = [contour for mask in masks for contour in bitmap_to_polygon(mask)[0]]
+        self.draw_polygons(outlines, edge_colors='w', alpha=self.alpha)
+        self.draw_binary_masks(masks, colors=[colors[label] for label in labels], alphas=self.alpha)
+        for mask, label in zip(masks, labels, strict=True):
+            self.draw_texts(
+                classes[label],
+                _innermost_point(mask),
+                font_sizes=MIN_FONT_SIZE,
+                colors='w',
+                vertical_alignments='center',
+                horizontal_alignments='center',
+                bboxes=[dict(facecolor='black', alpha=0.8, pad=0.7, edgecolor='none')],
+            )
+        return self.get_image()
+
+    def draw_texts(self, texts: Any, positions: Any, font_sizes: Any = None, **kwargs: Any) -> 'MaskDINOVisualizer':
+        """Draw texts as mmengine does, but none so small that it cannot be read.
+
+        Args: as ``Visualizer.draw_texts``.
+        """
+        if font_sizes is not None:
+            font_sizes = np.maximum(font_sizes, MIN_FONT_SIZE).tolist()
+        return super().draw_texts(texts, positions, font_sizes=font_sizes, **kwargs)
+
+
+def _clip(bboxes: Any, image: np.ndarray) -> torch.Tensor:
+    """Boxes (n, 4) cut at the border: for one that reaches out of it the whole picture would shrink."""
+    h, w = image.shape[:2]
+    bboxes = torch.as_tensor(getattr(bboxes, 'tensor', bboxes))
+    return bboxes.clamp(min=0).minimum(bboxes.new_tensor([w, h, w, h]) - 1)
+
+
+def _innermost_point(mask: np.ndarray) -> np.ndarray:
+    """The (x, y) of the pixel that is farthest from the border of the mask."""
+    distances = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 3)
+    y, x = np.unravel_index(distances.argmax(), distances.shape)
+    return np.array([x - 1, y - 1], np.float32)
