@@ -1,0 +1,72 @@
+# Mask DINO with a ResNet-50 and four encoder levels: the model of every config here, instance segmentation of COCO as
+# it stands.
+model = dict(
+    type='MaskDINO',
+    data_preprocessor=dict(
+        type='DetDataPreprocessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+        pad_size_divisor=32,
+        pad_mask=True,
+        mask_pad_value=0,
+        pad_seg=True,
+        seg_pad_value=255,
+    ),
+    backbone=dict(
+        type='ResNet',
+        depth=50,
+        num_stages=4,
+        out_indices=(0, 1, 2, 3),
+        frozen_stages=-1,
+        norm_cfg=dict(type='BN', requires_grad=False),
+        norm_eval=True,
+        style='pytorch',
+        init_cfg=dict(type='Pretrained', checkpoint='torchvision://resnet50'),
+    ),
+    panoptic_head=dict(
+        type='MaskDINOHead',
+        num_things_classes=80,
+        num_stuff_classes=0,
+        in_channels=[256, 512, 1024, 2048],
+        dim=256,
+        mask_dims=256,
+        num_heads=8,
+        num_points=4,
+        pixel_decoder=dict(type='MaskDINOPixelDecoder', encoder_strides=[8, 16, 32, 64], num_layers=6, ffn_dim=2048),
+        query_init=dict(
+            type='EncoderQuerySelection',
+            num_queries=300,
+            # As in the released weights: the coarsest level proposes the smallest boxes.
+            proposal_sizes=[0.4, 0.2, 0.1, 0.05],
+            initial_boxes='mask2box',
+        ),
+        decoder=dict(type='MaskDINOTransformerDecoder', num_layers=9, ffn_dim=2048),
+        denoising=dict(type='DenoisingGenerator', num_queries=100, label_noise=0.2, box_noise=0.4),
+        criterion=dict(
+            type='MaskDINOCriterion',
+            num_points=12544,
+            oversample_ratio=3.0,
+            importance_sample_ratio=0.75,
+            decouple_stuff=False,
+            assigner=dict(
+                type='HybridHungarianAssigner',
+                match_costs=[
+                    dict(type='FocalLossCost', weight=4.0),
+                    # All objects of an instance model are things: there this is the plain cost.
+                    dict(type='ThingOnlyCost', cost=dict(type='BBoxL1Cost', weight=5.0, box_format='xywh')),
+                    dict(type='ThingOnlyCost', cost=dict(type='IoUCost', weight=2.0, iou_mode='giou')),
+                    dict(type='PointBCECost', weight=5.0),
+                    dict(type='PointDiceCost', weight=5.0),
+                ],
+            ),
+            loss_cls=dict(type='QueryFocalLoss', loss_weight=4.0, gamma=2.0, alpha=0.25, prior_prob=0.01),
+            loss_bbox=dict(type='L1Loss', loss_weight=5.0),
+            loss_iou=dict(type='GIoULoss', loss_weight=2.0),
+            loss_mask=dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=5.0),
+            loss_dice=dict(type='DiceLoss', loss_weight=5.0, naive_dice=True, eps=1.0),
+        ),
+    ),
+    panoptic_fusion_head=dict(type='MaskDINOFusionHead'),
+    test_cfg=dict(instance_on=True, panoptic_on=False, max_per_image=100, score_thr=0.0),
+)

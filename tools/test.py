@@ -1,0 +1,88 @@
+"""Evaluate a checkpoint: python tools/test.py CONFIG CHECKPOINT [options]. Several processes: tools/dist_test.sh."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from mmengine.dist import get_rank
+from mmengine.hooks import LoggerHook
+from mmengine.runner import Runner
+
+from mmmaskdino.apis import build_runner, load_config, prepare_launcher
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Evaluate a checkpoint with the config's test data and metrics.")
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file or URL')
+    parser.add_argument('--work-dir', help='folder of the log and the metrics; default: work_dirs/<config name>')
+    parser.add_argument('--out', help='also write all predictions to this file (.pkl)')
+    parser.add_argument('--show', action='store_true', help='show the predictions in a window')
+    parser.add_argument('--show-dir', help='write pictures of the predictions to <work dir>/<time>/SHOW_DIR')
+    parser.add_argument('--wait-time', type=float, default=2, help='seconds each picture of --show stays')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='change config values, for example test_dataloader.batch_size=4',
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by the launcher')
+    return parser.parse_args()
+
+
+def check_files(checkpoint: str, out: str | None) -> None:
+    """Refuse a checkpoint that is not there, and an output file that could not be written, before anything is built.
+
+    Raises:
+        ValueError: Naming the file.
+    """
+    if '://' not in checkpoint and not Path(checkpoint).is_file():
+        found = ', '.join(sorted(map(str, Path(checkpoint).parent.glob('*.pth')))) or 'none'
+        raise ValueError(f'checkpoint {checkpoint} does not exist; checkpoints in its folder: {found}')
+    if out is not None and Path(out).suffix not in ('.pkl', '.pickle'):
+        raise ValueError(f'--out expects a name that ends with .pkl or .pickle, got {out}')
+
+
+def build_config(args: argparse.Namespace) -> Config:
+    """The config file with everything the command line says."""
+    check_files(args.checkpoint, args.out)
+    cfg = load_config(args.config, args.cfg_options, args.work_dir)
+    cfg.load_from = args.checkpoint
+    if args.show or args.show_dir:
+        from mmdet.engine.hooks.utils import trigger_visualization_hook
+
+        cfg = trigger_visualization_hook(cfg, args)
+    prepare_launcher(cfg, args.launcher)
+    return cfg
+
+
+def keep_one_writer(runner: Runner) -> None:
+    """Only rank 0 logs: mmengine lets every process write the same metrics file, which garbles it now and then."""
+    if get_rank() > 0:
+        for hook in [hook for hook in runner.hooks if isinstance(hook, LoggerHook)]:
+            runner.hooks.remove(hook)
+
+
+def main() -> None:
+    args = parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    try:
+        cfg = build_config(args)
+    except ValueError as error:
+        raise SystemExit(f'test.py: {error}') from None
+    runner = build_runner(cfg)
+    keep_one_writer(runner)
+    if args.out is not None:
+        from mmdet.evaluation import DumpDetResults
+
+        runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
+    runner.test()
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,111 @@
+"""Train a model: python tools/train.py CONFIG [options]. Several processes: tools/dist_train.sh."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.runner import find_latest_checkpoint
+
+from mmmaskdino.apis import build_runner, load_config, prepare_launcher
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description='Train a model.')
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='folder of logs and checkpoints; default: work_dirs/<config name>')
+    parser.add_argument('--amp', action='store_true', help='mixed precision (needs a GPU)')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help="scale the learning rate by the global batch size over the config's auto_scale_lr.base_batch_size",
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from this checkpoint or, without a path, from the last one in the work dir if there is one',
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='change config values, for example train_cfg.max_epochs=12 randomness.seed=1',
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by the launcher')
+    return parser.parse_args()
+
+
+def enable_amp(cfg: Config) -> None:
+    """Turn the optimiser wrapper into a mixed precision one; its loss scale is dynamic unless the config has another.
+
+    Raises:
+        ValueError: If no CUDA device is visible or the wrapper is of a kind that cannot be turned into one.
+    """
+    if not torch.cuda.is_available():
+        raise ValueError('--amp needs a CUDA device, and none is visible; leave --amp away to train in float32')
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise ValueError(f'--amp expects optim_wrapper.type to be OptimWrapper or AmpOptimWrapper, got {kind}')
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def enable_auto_scale_lr(cfg: Config) -> None:
+    """Let the Runner scale the learning rate.
+
+    Raises:
+        ValueError: If the config does not tell the batch size that its learning rate is for.
+    """
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+        raise ValueError('--auto-scale-lr expects auto_scale_lr = dict(base_batch_size=...) in the config, got none')
+    cfg.auto_scale_lr.enable = True
+
+
+def set_resume(cfg: Config, checkpoint: str) -> None:
+    """Go on from a checkpoint; with `auto` from the work dir's last one, or else start as the config says.
+
+    Raises:
+        ValueError: If the checkpoint file is not there.
+    """
+    if checkpoint == 'auto':
+        checkpoint = find_latest_checkpoint(cfg.work_dir)
+        if checkpoint is None:  # a first run: the weights of the config's load_from are still wanted
+            return
+    if '://' not in checkpoint and not Path(checkpoint).is_file():
+        raise ValueError(f'checkpoint to resume from does not exist: {checkpoint}')
+    cfg.resume = True
+    cfg.load_from = checkpoint
+
+
+def build_config(args: argparse.Namespace) -> Config:
+    """The config file with everything the command line says."""
+    cfg = load_config(args.config, args.cfg_options, args.work_dir)
+    if args.amp:
+        enable_amp(cfg)
+    if args.auto_scale_lr:
+        enable_auto_scale_lr(cfg)
+    if args.resume is not None:
+        set_resume(cfg, args.resume)
+    prepare_launcher(cfg, args.launcher)
+    return cfg
+
+
+def main() -> None:
+    args = parse_args()
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    try:
+        cfg = build_config(args)
+    except ValueError as error:
+        raise SystemExit(f'train.py: {error}') from None
+    build_runner(cfg).train()
+
+
+if __name__ == '__main__':
+    main()
