@@ -1,0 +1,295 @@
+"""The shipped configs: they build, their names are true, and they are the recorded recipes."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet.registry import DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import PARAM_SCHEDULERS
+from torch import nn
+from torch._subclasses import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+import mmmaskdino  # noqa: F401
+from mmmaskdino.converters.official import ALIASES, head_name, level_order, resnet_name
+
+CONFIGS = Path(__file__).parents[1] / 'configs' / 'maskdino'
+NAMES = sorted(path.stem for path in CONFIGS.glob('*.py'))
+SCHEDULES = [name for name in NAMES if re.search(r'_\d+e$', name)]
+# Recorded recipe of each config that has one.
+RECORDED = {
+    'maskdino_r50_coco_instance': 'coco_instance_r50_4s_2048',
+    'maskdino_r50-3level_coco_instance': 'coco_instance_r50_hid1024_3s',
+    'maskdino_r50_coco_panoptic': 'coco_panoptic_r50_2048',
+}
+PARAMETERS = {
+    'maskdino_r50_coco_instance': 52_058_004,
+    'maskdino_r50-3level_coco_instance': 43_816_436,
+    'maskdino_r50_coco_panoptic': 52_085_193,
+}
+
+recorded_configs = pytest.mark.parametrize(('name', 'recipe'), RECORDED.items())
+
+
+def load(name):
+    return Config.fromfile(CONFIGS / f'{name}.py')
+
+
+def build(cfg):
+    """The model without memory for its weights."""
+    with torch.device('meta'):
+        return MODELS.build(cfg.model)
+
+
+@pytest.fixture
+def recipe_of(shared_golden):
+    """A recorded recipe by name."""
+    return lambda name: json.loads((shared_golden / 'keys' / f'{name}.json').read_text())
+
+
+@pytest.fixture(autouse=True)
+def _scope(mmdet_scope):
+    """As in a run."""
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_every_part_is_known(name):
+    cfg = load(name)
+    assert cfg.default_scope == 'mmdet' and cfg.custom_imports == dict(imports=['mmmaskdino'])
+    model = build(cfg)
+    assert model.panoptic_fusion_head.num_classes == model.panoptic_head.num_classes
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        assert DATASETS.get(loader.dataset.type) is not None
+        assert all(TRANSFORMS.get(step.type) is not None for step in loader.dataset.pipeline)
+        assert loader.dataset.pipeline[-1].type == 'PackDetInputs'
+    for evaluators in (cfg.val_evaluator, cfg.test_evaluator):
+        for metric in evaluators if isinstance(evaluators, list) else [evaluators]:
+            assert METRICS.get(metric.type) is not None
+    assert all(HOOKS.get(hook.type) is not None for hook in (*cfg.custom_hooks, *cfg.default_hooks.values()))
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_classes_of_model_and_data(name):
+    cfg = load(name)
+    head, dataset = cfg.model.panoptic_head, cfg.train_dataloader.dataset
+    metainfo = dataset.get('metainfo') or DATASETS.get(dataset.type).METAINFO
+    num_things = len(metainfo.get('thing_classes', metainfo['classes']))
+    panoptic = 'Panoptic' in dataset.type
+    assert head.num_things_classes == num_things
+    assert head.num_stuff_classes == (len(metainfo['classes']) - num_things if panoptic else 0)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_name_is_true(name):
+    cfg = load(name)
+    backbone, dataset, task = re.fullmatch(r'maskdino_([^_]+)_([^_]+)_([^_]+)(?:_\d+e)?', name).groups()
+    head, test_cfg = cfg.model.panoptic_head, cfg.model.test_cfg
+    assert cfg.model.backbone.depth == int(re.match(r'r(\d+)', backbone)[1])
+    if cfg.model.backbone.depth >= 50:  # the small models, of no published recipe, are free
+        levels = re.search(r'(\d+)level', backbone)
+        assert len(head.pixel_decoder.encoder_strides) == (int(levels[1]) if levels else 4)
+    assert dataset in cfg.train_dataloader.dataset.data_root
+    assert (head.num_stuff_classes > 0) == bool(test_cfg.panoptic_on) == (task == 'panoptic')
+    assert (head.mask_dims is None) == (task == 'detection')
+
+
+@pytest.mark.parametrize('name', SCHEDULES)
+def test_siblings_differ_in_the_schedule_only(name):
+    """117,266 training images at batch 16 make the epochs; the paper's 50 are 368,750 iterations."""
+    cfg, base = load(name), load(re.sub(r'_\d+e$', '', name))
+    epochs = int(re.search(r'_(\d+)e$', name)[1])
+    per_epoch = base.train_cfg.max_iters / 50
+    assert cfg.train_cfg.max_iters == epochs * per_epoch
+    (scheduler,) = cfg.param_scheduler
+    assert scheduler.milestones == [{12: 11, 24: 20}[epochs] * per_epoch] and scheduler.end == cfg.train_cfg.max_iters
+    for key in ('model', 'train_dataloader', 'val_dataloader', 'optim_wrapper', 'val_evaluator', 'auto_scale_lr'):
+        assert cfg[key] == base[key]
+
+
+def test_detection_is_the_instance_model_without_masks():
+    detection, instance = (build(load(f'maskdino_r50_coco_{task}')) for task in ('detection', 'instance'))
+    mine, theirs = (dict(model.named_parameters()) for model in (detection, instance))
+    of_masks = re.compile(r'mask_features|embed_mask|pixel_decoder\.(lateral|output)\.')
+    assert set(mine) == {name for name in theirs if not of_masks.search(name)}
+    assigner = load('maskdino_r50_coco_detection').model.panoptic_head.criterion.assigner
+    costs = [cost.get('cost', cost)['type'] for cost in assigner.match_costs]
+    assert costs == ['FocalLossCost', 'BBoxL1Cost', 'IoUCost']
+
+
+@pytest.mark.parametrize(('name', 'count'), PARAMETERS.items())
+def test_number_of_parameters(name, count):
+    model = build(load(name))
+    batch_norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    # The reference holds its frozen batch norms as buffers.
+    frozen = sum(p.numel() for norm in batch_norms for p in norm.parameters())
+    assert all(not p.requires_grad for norm in batch_norms for p in norm.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert trained == sum(p.numel() for p in model.parameters()) - frozen == count
+
+
+def names_here(recipe):
+    """{official name of a parameter: name in this package}, as the converter has it."""
+    lateral = 'sem_seg_head.pixel_decoder.input_proj.'
+    with torch.device('meta'):
+        projections = {k[13:]: torch.empty(v) for k, v in recipe['state_dict'].items() if k.startswith(lateral)}
+    order = level_order(projections)
+    names = {}
+    for key in recipe['optimizer_param_lr_wd']:
+        part, _, name = key.partition('.')
+        for pattern, replacement in ALIASES:
+            name = re.sub(pattern, replacement, name)
+        is_backbone = part == 'backbone'
+        names[key] = f'backbone.{resnet_name(name)}' if is_backbone else f'panoptic_head.{head_name(name, *order)}'
+    return names
+
+
+@recorded_configs
+def test_optimiser_groups(name, recipe, recipe_of):
+    """Learning rate and weight decay, parameter by parameter."""
+    cfg, recipe = load(name), recipe_of(recipe)
+    model = build(cfg)
+    optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
+    names = {id(p): n for n, p in model.named_parameters()}
+    got = {}
+    for group in optimizer.param_groups:
+        got |= {names[id(p)]: (group['lr'], group['weight_decay']) for p in group['params'] if p.requires_grad}
+    official = names_here(recipe)
+    wanted = {official[key]: pytest.approx(values) for key, values in recipe['optimizer_param_lr_wd'].items()}
+    assert len(wanted) == len(recipe['optimizer_param_lr_wd'])
+    assert got == wanted
+    defaults = recipe['optimizer_defaults']
+    assert optimizer.defaults['betas'] == pytest.approx(defaults['betas'])
+    assert optimizer.defaults['eps'] == defaults['eps'] and not optimizer.defaults['amsgrad']
+
+
+@recorded_configs
+def test_solver(name, recipe, recipe_of):
+    cfg, recipe = load(name), recipe_of(recipe)['resolved']
+    solver = recipe['solver']
+    assert cfg.optim_wrapper.optimizer.type == 'AdamW' and solver['optimizer'] == 'ADAMW'
+    assert cfg.train_cfg.max_iters == solver['max_iter'] and cfg.train_cfg.val_interval == solver['eval_period']
+    assert cfg.auto_scale_lr.base_batch_size == solver['ims_per_batch']
+    clip = solver['clip_gradients']
+    assert clip['ENABLED'] and clip['CLIP_TYPE'] == 'full_model'
+    assert cfg.optim_wrapper.clip_grad == dict(max_norm=clip['CLIP_VALUE'], norm_type=clip['NORM_TYPE'])
+    (scheduler,) = cfg.param_scheduler
+    assert (scheduler.milestones, scheduler.gamma, scheduler.by_epoch) == (solver['steps'], solver['gamma'], False)
+
+
+@recorded_configs
+def test_learning_rate_over_time(name, recipe, recipe_of):
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedulers = [PARAM_SCHEDULERS.build(dict(s, optimizer=optimizer)) for s in load(name).param_scheduler]
+    wanted = {int(i): value for i, value in recipe_of(recipe)['resolved']['lr_multiplier_at_iter'].items()}
+    got = {}
+    optimizer.step()  # schedulers warn where they come first
+    for iteration in range(max(wanted) + 1):
+        if iteration in wanted:
+            got[iteration] = optimizer.param_groups[0]['lr']
+        for scheduler in schedulers:
+            scheduler.step()
+    assert got == pytest.approx(wanted)
+
+
+@recorded_configs
+def test_model_is_the_recorded_one(name, recipe, recipe_of):
+    cfg, recipe = load(name).model, recipe_of(recipe)['resolved']
+    head, pixel, decoder = cfg.panoptic_head, recipe['pixel_decoder'], recipe['decoder']
+    assert head.dim == pixel['conv_dim'] == decoder['hidden_dim'] and head.mask_dims == pixel['mask_dim']
+    assert head.num_heads == pixel['nheads'] == decoder['nheads_actual']
+    assert head.num_points == pixel['n_points'] == decoder['dec_n_points']
+    assert len(head.pixel_decoder.encoder_strides) == pixel['total_num_feature_levels']
+    assert head.pixel_decoder.num_layers == pixel['enc_layers']
+    assert head.pixel_decoder.ffn_dim == pixel['dim_feedforward']
+    assert head.decoder.num_layers == decoder['dec_layers'] and head.decoder.ffn_dim == decoder['dim_feedforward']
+    assert head.query_init.num_queries == decoder['num_queries']
+    boxes = {'no': 'predicted'}.get(decoder['initialize_box_type'], decoder['initialize_box_type'])
+    assert head.query_init.initial_boxes == boxes
+    sizes = [0.05 * 2**i for i in range(pixel['total_num_feature_levels'])]
+    finest_last = pixel['feature_order'] == 'low2high'
+    assert head.query_init.proposal_sizes == pytest.approx(sizes[::-1] if finest_last else sizes)
+    assert head.num_things_classes + head.num_stuff_classes == decoder['num_classes']
+    dn = recipe['dn']
+    assert head.denoising.num_queries == dn['dn_num'] and head.denoising.box_noise == dn['dn_noise_scale']
+    assert head.denoising.label_noise == dn['dn_noise_scale'] / 2
+    preprocessor = cfg.data_preprocessor
+    assert preprocessor.mean == recipe['backbone']['pixel_mean'] and preprocessor.std == recipe['backbone']['pixel_std']
+    assert preprocessor.bgr_to_rgb and preprocessor.pad_size_divisor == recipe['test']['size_divisibility']
+
+
+@recorded_configs
+def test_losses_and_costs_are_the_recorded_ones(name, recipe, recipe_of):
+    criterion, recipe = load(name).model.panoptic_head.criterion, recipe_of(recipe)['resolved']
+    weights = {term: criterion[f'loss_{term}'].loss_weight for term in ('cls', 'bbox', 'iou', 'mask', 'dice')}
+    wanted = recipe['loss_weights']
+    assert weights == {term: wanted[{'bbox': 'box', 'iou': 'giou'}.get(term, term)] for term in weights}
+    costs = [cost.get('cost', cost) for cost in criterion.assigner.match_costs]
+    wanted = recipe['matcher_cost']
+    assert {cost.type: cost.weight for cost in costs} == {
+        'FocalLossCost': wanted['cls'],
+        'BBoxL1Cost': wanted['box'],
+        'IoUCost': wanted['giou'],
+        'PointBCECost': wanted['mask'],
+        'PointDiceCost': wanted['dice'],
+    }
+    points = recipe['points']
+    assert criterion.num_points == points['train_num_points']
+    assert criterion.oversample_ratio == points['oversample_ratio']
+    assert criterion.importance_sample_ratio == points['importance_sample_ratio']
+
+
+@recorded_configs
+def test_images_are_as_recorded(name, recipe, recipe_of):
+    cfg, recipe = load(name), recipe_of(recipe)['resolved']
+    flip, resize, crop = (next(iter(step.values())) for step in recipe['train_transforms_built'])
+    size = (resize['target_width'], resize['target_height'])
+    steps = {step.type: step for step in cfg.train_dataloader.dataset.pipeline}
+    assert steps['RandomFlip'].prob == flip['prob']
+    assert steps['RandomFlip'].get('direction', 'horizontal') == 'horizontal' and not flip['vertical']
+    assert steps['RandomResize'].scale == size and steps['RandomResize'].keep_ratio
+    assert steps['RandomResize'].ratio_range == (resize['min_scale'], resize['max_scale'])
+    assert steps['RandomCrop'].crop_size == tuple(crop['crop_size'])
+    assert steps['RandomCrop'].recompute_bbox and steps['RandomCrop'].allow_negative_crop
+    assert steps['Pad'].size == size and steps['Pad'].pad_val['seg'] == crop['seg_pad_value']
+    assert set(steps['Pad'].pad_val['img']) == {crop['pad_value']}
+    assert list(steps).index('RandomFlip') < list(steps).index('RandomResize') < list(steps).index('RandomCrop')
+    test_steps = {step.type: step for step in cfg.test_dataloader.dataset.pipeline}
+    short, longest = recipe['test']['min_size_test'], recipe['test']['max_size_test']
+    assert sorted(test_steps['Resize'].scale) == [short, longest] and test_steps['Resize'].keep_ratio
+
+
+@recorded_configs
+def test_results_are_as_recorded(name, recipe, recipe_of):
+    test_cfg, test = load(name).model.test_cfg, recipe_of(recipe)['resolved']['test']
+    assert (test_cfg.instance_on, test_cfg.panoptic_on) == (test['instance_on'], test['panoptic_on'])
+    assert test_cfg.max_per_image == test['detections_per_image']
+    if test_cfg.panoptic_on:
+        assert test_cfg.object_mask_thr == test['object_mask_threshold']
+        assert (test_cfg.overlap_thr, test_cfg.temperature) == (test['overlap_threshold'], test['pano_temperature'])
+
+
+@pytest.mark.parametrize(
+    ('size', 'limit'), [((480, 640), 103.2e9), pytest.param((800, 1333), 346.5e9, marks=pytest.mark.slow)]
+)
+def test_cost_of_a_prediction(size, limit):
+    """Multiplications of the instance model, counted without doing them; the counter counts an addition with each."""
+    cfg = load('maskdino_r50_coco_instance')
+    divisor = cfg.model.data_preprocessor.pad_size_divisor
+    padded = [-(-side // divisor) * divisor for side in size]
+    with FakeTensorMode(), torch.no_grad():
+        model = MODELS.build(cfg.model).eval()
+        with FlopCounterMode(display=False) as counter:
+            model(torch.zeros(1, 3, *padded), mode='tensor')
+    assert 0.9 * limit < counter.get_total_flops() / 2 <= limit
+
+
+@pytest.mark.parametrize('key', ['model.no_such_key', 'model.panoptic_head.query_init.no_such_key'])
+def test_unknown_key_is_refused(key):
+    cfg = load('maskdino_r50_coco_panoptic')
+    cfg.merge_from_dict({key: 1})
+    with pytest.raises(TypeError, match='no_such_key'):
+        build(cfg)

@@ -1,0 +1,44 @@
+import os
+
+import pytest
+
+from mmmaskdino.datasets.files import DataError, find_missing_files, read_file
+
+
+def test_content_is_returned(tmp_path):
+    (tmp_path / 'x').write_bytes(b'abc')
+    assert read_file(str(tmp_path / 'x')) == b'abc'
+    assert read_file(str(tmp_path / 'x'), {'backend': 'local'}) == b'abc'
+
+
+def test_missing_empty_and_unreadable_files_are_named(tmp_path):
+    (tmp_path / 'empty').touch()
+    for name, message in {'empty': '0 bytes', 'missing': 'cannot be read', '.': 'cannot be read'}.items():
+        path = str(tmp_path / name)
+        with pytest.raises(DataError, match=message) as caught:
+            read_file(path)
+        assert path in str(caught.value)
+
+
+def test_missing_files_are_found_in_order(tmp_path):
+    (tmp_path / 'deep').mkdir()
+    for name in ('a.jpg', 'deep/b.jpg'):
+        (tmp_path / name).touch()
+    paths = [f'{tmp_path}/{name}' for name in ('z.jpg', 'a.jpg', 'deep/b.jpg', 'deep/a.jpg', 'nowhere/b.jpg')]
+    assert find_missing_files(paths) == [paths[0], paths[3], paths[4]]
+    assert find_missing_files([]) == []
+
+
+def test_relative_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'a.jpg').touch()
+    assert find_missing_files(['a.jpg', 'b.jpg', './a.jpg']) == ['b.jpg']
+
+
+def test_each_folder_is_listed_once_and_remote_files_are_not_looked_for(tmp_path, monkeypatch):
+    listed = []
+    monkeypatch.setattr(os, 'listdir', lambda folder: listed.append(folder) or [f'{i}.jpg' for i in range(1000)])
+    assert find_missing_files([f'{tmp_path}/{i}.jpg' for i in range(1000)]) == []
+    assert listed == [str(tmp_path)]
+    assert find_missing_files(['http://127.0.0.1/a.jpg']) == []
+    assert len(listed) == 1

@@ -1,0 +1,106 @@
+import pytest
+
+from mmmaskdino.datasets.annotation_report import AnnotationReport
+from mmmaskdino.datasets.files import DataError
+from mmmaskdino.datasets.panoptic_checks import PanopticChecker, check_thing_order
+
+METAINFO = {'classes': ('cup', 'cat', 'wall'), 'thing_classes': ('cup', 'cat'), 'stuff_classes': ('wall',)}
+
+
+def check(content: dict, cat_ids: tuple = (5, 3, 90)) -> AnnotationReport:
+    report = AnnotationReport('x.json')
+    images = {image['id']: image for image in content['images']}
+    names = {category['id']: category['name'] for category in content['categories']}
+    PanopticChecker(images, names, list(cat_ids), report).check(content['annotations'])
+    return report
+
+
+def test_sound_annotations(panoptic_content, logged):
+    report = check(panoptic_content)
+    report.raise_errors()
+    report.log_warnings()
+    assert logged == []
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'category_id': 777}, 'category id 777 is not among'),
+        ({'id': 300}, r'\[300\] are given more than once'),
+        ({'id': 0}, r'must lie in \[1, 16777215\]'),
+        ({'id': 256**3}, 'must lie in'),
+        ({'id': 'x'}, 'must lie in'),
+        ({'bbox': [1, 2]}, r'bbox must be \[x, y, width, height\]'),
+    ],
+)
+def test_faulty_segments_are_named(panoptic_content, change, message):
+    panoptic_content['annotations'][0]['segments_info'][0].update(change)
+    report = check(panoptic_content)
+    assert report.num_errors == 1
+    with pytest.raises(DataError, match=message) as caught:
+        report.raise_errors()
+    assert 'image 7 (a.png)' in str(caught.value)
+
+
+@pytest.mark.parametrize('key', ['id', 'category_id', 'bbox', 'area'])
+def test_missing_segment_keys(panoptic_content, key):
+    del panoptic_content['annotations'][0]['segments_info'][1][key]
+    with pytest.raises(DataError, match=f'image 7 .*{key}.* missing'):
+        check(panoptic_content).raise_errors()
+
+
+@pytest.mark.parametrize('key', ['image_id', 'file_name', 'segments_info'])
+def test_missing_entry_keys(panoptic_content, key):
+    del panoptic_content['annotations'][0][key]
+    with pytest.raises(DataError, match=f'{key}.* missing'):
+        check(panoptic_content).raise_errors()
+
+
+def test_segments_must_be_a_list(panoptic_content):
+    panoptic_content['annotations'][0]['segments_info'] = None
+    with pytest.raises(DataError, match='must be a list, got None'):
+        check(panoptic_content).raise_errors()
+
+
+def test_each_image_needs_one_entry(panoptic_content):
+    (entry,) = panoptic_content['annotations']
+    for entries, message in [([], 'got 0'), ([entry, entry], 'got 2'), ([entry, {**entry, 'image_id': 8}], 'no image')]:
+        with pytest.raises(DataError, match=message):
+            check({**panoptic_content, 'annotations': entries}).raise_errors()
+
+
+def test_unlisted_category(panoptic_content):
+    with pytest.raises(DataError, match="'wall' is not in metainfo.classes"):
+        check(panoptic_content, cat_ids=(5, 3)).raise_errors()
+
+
+def test_segment_without_pixels_is_warned_of(panoptic_content, logged):
+    panoptic_content['annotations'][0]['segments_info'][1]['area'] = 0
+    report = check(panoptic_content)
+    report.raise_errors()
+    report.log_warnings()
+    assert 'segments left out: area 0 or box below one pixel: 1 (segment 300' in logged[0]
+
+
+@pytest.mark.parametrize(
+    ('metainfo', 'isthing', 'message'),
+    [
+        ({}, [1, 1, 1], "'wall' has isthing=1, but is in metainfo.stuff_classes"),
+        ({}, [1, 0, 0], "'cat' has isthing=0, but is in metainfo.thing_classes"),
+        ({}, [1, 1, None], "'wall' needs the key 'isthing'"),
+        ({'thing_classes': ('cup',)}, [1, 1, 0], 'thing_classes followed by metainfo.stuff_classes'),
+        ({'stuff_classes': ()}, [1, 1, 0], 'thing_classes followed by metainfo.stuff_classes'),
+    ],
+)
+def test_things_come_first(metainfo, isthing, message):
+    categories = [{'name': name, 'isthing': flag} for name, flag in zip(METAINFO['classes'], isthing, strict=True)]
+    report = AnnotationReport('x.json')
+    check_thing_order(categories, {**METAINFO, **metainfo}, report)
+    with pytest.raises(DataError, match=message):
+        report.raise_errors()
+
+
+def test_sound_order(panoptic_content):
+    report = AnnotationReport('x.json')
+    check_thing_order(panoptic_content['categories'], METAINFO, report)
+    assert report.num_errors == 0

@@ -1,0 +1,230 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from mmdet.registry import MODELS
+from torchvision.ops import generalized_box_iou_loss
+
+from mmmaskdino.models.losses import criterion as criterion_module
+from mmmaskdino.models.utils import cxcywh_to_xyxy
+from mmmaskdino.structures import HeadOutput, Pairs, StagePrediction
+
+CANVAS = (64, 96)
+TERMS = ('loss_cls', 'loss_bbox', 'loss_iou', 'loss_mask', 'loss_dice')
+
+
+@pytest.fixture
+def make_criterion(head_config):
+    """The small head's criterion; changes by dotted key."""
+
+    def make(changes=None, kind=None):
+        return MODELS.build(head_config({f'criterion.{k}': v for k, v in (changes or {}).items()}, kind).criterion)
+
+    return make
+
+
+def random_stage(bs=2, num_queries=12, channels=5, masks=True):
+    embeds = torch.randn(bs, num_queries, 16) if masks else None
+    return StagePrediction(torch.randn(bs, num_queries, channels), 0.1 + 0.5 * torch.rand(bs, num_queries, 4), embeds)
+
+
+def random_output(num_stages=3, encoder=True, masks=True, channels=5):
+    stages = [random_stage(masks=masks, channels=channels) for _ in range(num_stages)]
+    features = torch.randn(2, 16, 16, 24) if masks else None
+    return HeadOutput(random_stage(masks=masks) if encoder else None, stages, [], None, features)
+
+
+def fix_points(criterion):
+    """The same points at every call, and all of them in the loss."""
+    points = torch.rand(1, criterion.point_sampler.num_points, 2)
+    criterion.point_sampler.draw = lambda bs, device: points.expand(bs, -1, -1)
+    criterion.point_sampler.select = lambda logits: torch.arange(logits.shape[1]).expand(len(logits), -1)
+    return points
+
+
+def test_names(make_criterion, make_targets):
+    losses = make_criterion()(random_output(), make_targets([3, 1]), CANVAS)
+    assert set(losses) == {f'{stage}{term}' for stage in ('enc_', 'd0.', 'd1.', '') for term in TERMS}
+    assert all(loss.shape == () and loss.isfinite() for loss in losses.values())
+
+
+def test_names_without_encoder_stage(make_criterion, make_targets):
+    losses = make_criterion()(random_output(2, encoder=False), make_targets([3, 1]), CANVAS)
+    assert set(losses) == {f'{stage}{term}' for stage in ('d0.', '') for term in TERMS}
+
+
+def test_each_name_is_its_stage(make_criterion, make_targets):
+    criterion, output, targets = make_criterion(), random_output(), make_targets([3, 1])
+    fix_points(criterion)
+    losses = criterion(output, targets, CANVAS)
+    for prefix, stage in zip(('enc_', 'd0.', 'd1.', ''), (output.encoder, *output.stages), strict=True):
+        alone = criterion(output._replace(encoder=None, stages=[stage]), targets, CANVAS)
+        for term in TERMS:
+            torch.testing.assert_close(losses[f'{prefix}{term}'], alone[term], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(('initial', 'stages'), [(True, ('d0.dn_', 'd1.dn_', 'dn_')), (False, ('d1.dn_', 'dn_'))])
+def test_names_of_denoising(make_head, make_features, make_targets, initial, stages):
+    head = make_head(kind=None if initial else 'learned softmax')
+    targets = make_targets([3, 1])
+    losses = head.criterion(head.forward_train(make_features(), targets), targets, CANVAS)
+    assert {name for name in losses if 'dn_' in name} == {f'{stage}{term}' for stage in stages for term in TERMS}
+
+
+def test_a_loss_that_is_none_is_left_out(make_criterion, make_targets):
+    criterion = make_criterion(kind='detection')
+    losses = criterion(random_output(2, masks=False, encoder=False), make_targets([3, 1]), CANVAS)
+    assert set(losses) == {'d0.loss_cls', 'd0.loss_bbox', 'd0.loss_iou', 'loss_cls', 'loss_bbox', 'loss_iou'}
+    assert not criterion.with_masks
+    no_dice = make_criterion({'loss_dice': None})
+    assert set(no_dice(random_output(1, False), make_targets([1, 1]), CANVAS)) == set(TERMS) - {'loss_dice'}
+
+
+def test_every_term_of_a_matched_stage(make_criterion, make_targets):
+    criterion, output, targets = make_criterion(), random_output(1, encoder=False), make_targets([3, 2])
+    points = fix_points(criterion)
+    losses = criterion(output, targets, CANVAS)
+    features, masks = criterion.point_sampler.sample(output.mask_features, [t.masks for t in targets])
+    pairs = criterion.match(criterion_module._stack(output.stages), targets, features, masks, CANVAS)
+
+    stage, boxes, giou, bce, dice = output.stages[0], 0, 0, 0, 0
+    labels = torch.zeros(2, 12, 5)
+    for image, query, gt in zip(*(field.tolist() for field in pairs[1:4]), strict=True):
+        target = targets[image]
+        labels[image, query, target.labels[gt]] = 1
+        boxes += F.l1_loss(stage.boxes[image, query], target.boxes[gt], reduction='sum')
+        xyxy = [cxcywh_to_xyxy(b)[None] for b in (stage.boxes[image, query], target.boxes[gt])]
+        giou += generalized_box_iou_loss(*xyxy).sum()
+        logit_map = torch.einsum('c,chw->hw', stage.mask_embeds[image, query], output.mask_features[image])
+        grid = 2 * points[None] - 1
+        logit = F.grid_sample(logit_map[None, None], grid, align_corners=False).flatten()
+        mask = F.grid_sample(target.masks[gt][None, None].float(), grid, align_corners=False).flatten()
+        bce += F.binary_cross_entropy_with_logits(logit, mask)
+        dice += 1 - (2 * (logit.sigmoid() * mask).sum() + 1) / (logit.sigmoid().sum() + mask.sum() + 1)
+    p = stage.cls_logits.sigmoid()
+    focal = torch.where(labels > 0, -0.25 * (1 - p) ** 2 * p.log(), -0.75 * p**2 * (1 - p).log()).sum()
+    expected = dict(zip(TERMS, (4 * focal, 5 * boxes, 2 * giou, 5 * bce, 5 * dice), strict=True))
+    for name, value in expected.items():
+        torch.testing.assert_close(losses[name], value / 5, rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_mask_terms_are_the_recorded_ones(make_criterion, golden_ops):
+    """The losses of the config, for given logits in the points."""
+    criterion = make_criterion()
+    for loss, name in ((criterion.loss_mask, 'mask_bce'), (criterion.loss_dice, 'dice')):
+        record = golden_ops['losses'][name]
+        value = loss(record['inputs'], record['targets'], reduction_override='none')
+        value = (value.mean(-1) if name == 'mask_bce' else value).sum() / record['num_masks']
+        torch.testing.assert_close(value, torch.tensor(5 * record['output']), rtol=1e-5, atol=1e-5)
+
+
+def test_box_terms_are_the_recorded_ones(make_criterion, golden_ops):
+    record = golden_ops['boxes']
+    first = record['xyxy_1'].repeat_interleave(4, 0)
+    second = record['xyxy_2'].repeat(6, 1)
+    loss = make_criterion().loss_iou(first, second, reduction_override='none')
+    giou = (1 - loss / 2).view(6, 4)
+    regular = torch.ones(6, 4, dtype=torch.bool)
+    regular[0, 0] = False  # two boxes without area: 0 / 0 with eps
+    torch.testing.assert_close(giou[regular], record['giou'][regular], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(cxcywh_to_xyxy(record['cxcywh_1']), record['xyxy_1'])
+
+
+def test_stuff_counts_as_an_object_and_carries_no_box_loss(make_criterion, make_targets):
+    output, targets = random_output(1, encoder=False, channels=8), make_targets([2, 0], stuff=[1, 2], num_stuff=3)
+    pairs = Pairs(*torch.tensor([[0] * 5, [0, 0, 0, 1, 1], [3, 7, 1, 0, 4], [0, 1, 2, 0, 1]]), (3, 2))
+    criterion = make_criterion({'decouple_stuff': True})
+    criterion.assigner.assign = lambda *args: pairs
+    fix_points(criterion)
+    losses = criterion(output, targets, CANVAS)
+    things = F.l1_loss(output.stages[0].boxes[0, [3, 7]], targets[0].boxes[:2], reduction='sum')
+    torch.testing.assert_close(losses['loss_bbox'], 5 * things / 5)
+    criterion.decouple_stuff = False
+    coupled = criterion(output, targets, CANVAS)
+    assert coupled['loss_bbox'] > losses['loss_bbox'] and coupled['loss_iou'] > losses['loss_iou']
+    for name in ('loss_cls', 'loss_mask', 'loss_dice'):
+        assert torch.equal(coupled[name], losses[name])
+
+
+def test_stuff_is_like_things_when_not_decoupled(make_criterion, make_targets):
+    output = random_output(1, encoder=False, channels=8)
+    targets = make_targets([0, 0], stuff=[1, 2], num_stuff=3)
+    criterion = make_criterion({'decouple_stuff': True})
+    fix_points(criterion)
+    decoupled = criterion(output, targets, CANVAS)
+    assert decoupled['loss_bbox'] == 0 and decoupled['loss_iou'] == 0 and decoupled['loss_mask'] > 0
+    criterion.decouple_stuff = False
+    coupled = criterion(output, targets, CANVAS)
+    assert coupled['loss_bbox'] > 0 and coupled['loss_iou'] > 0
+    # Not decoupled, the flag makes no difference at all.
+    as_things = [t._replace(is_thing=torch.ones_like(t.is_thing)) for t in targets]
+    for name, value in criterion(output, as_things, CANVAS).items():
+        torch.testing.assert_close(value, coupled[name])
+
+
+def test_no_objects(make_criterion, make_targets):
+    output = random_output()
+    for tensor in (output.mask_features, *output.encoder, *(f for stage in output.stages for f in stage)):
+        tensor.requires_grad_()
+    losses = make_criterion()(output, make_targets([0, 0]), CANVAS)
+    assert set(losses) == {f'{stage}{term}' for stage in ('enc_', 'd0.', 'd1.', '') for term in TERMS}
+    assert all((value > 0) == name.endswith('cls') for name, value in losses.items())
+    sum(losses.values()).backward()
+    for field in (output.mask_features, *output.encoder, *output.stages[-1]):
+        assert field.grad is not None and field.grad.isfinite().all()  # each rank touches every head
+
+
+def test_normaliser_is_the_average_over_ranks_and_at_least_one(make_criterion, make_targets, monkeypatch):
+    output, criterion = random_output(1, encoder=False), make_criterion()
+    fix_points(criterion)
+    plain = criterion(output, make_targets([3, 1]), CANVAS)['loss_cls'] * 4
+    torch.manual_seed(0)
+    empty = criterion(output, make_targets([0, 0]), CANVAS)['loss_cls']
+    p = output.stages[0].cls_logits.sigmoid()
+    torch.testing.assert_close(empty, 4 * (-0.75 * p**2 * (1 - p).log()).sum())  # divided by 1
+    torch.manual_seed(0)
+    monkeypatch.setattr(criterion_module, 'reduce_mean', lambda count: count / 2 + 5)
+    torch.testing.assert_close(criterion(output, make_targets([0, 0]), CANVAS)['loss_cls'], empty / 5)
+    assert plain > 0
+
+
+def test_denoising_is_divided_by_objects_times_groups(make_head, make_features, make_targets):
+    """Noise that is the same in all groups gives all groups the same loss: their number must not show."""
+    targets, features = make_targets([3, 3]), make_features()
+    losses = []
+    head = make_head()
+    head.denoising.noise_labels = lambda labels: labels
+    head.denoising.noise_boxes = lambda boxes: boxes
+    fix_points(head.criterion)
+    for num_queries, groups in ((3, 1), (12, 4)):
+        head.denoising.num_queries = num_queries
+        output = head.forward_train(features, targets)
+        assert output.groups.num_groups == groups
+        losses.append(head.criterion(output, targets, CANVAS))
+    for name, value in losses[0].items():
+        torch.testing.assert_close(value, losses[1][name], rtol=1e-4, atol=1e-5, msg=name)
+
+
+def test_losses_are_computed_in_float32(make_criterion, make_targets):
+    criterion, targets, output = make_criterion(), make_targets([3, 1]), random_output(1, encoder=False)
+    fix_points(criterion)
+    (stage,) = output.stages
+    half = stage._replace(cls_logits=stage.cls_logits.bfloat16(), mask_embeds=stage.mask_embeds.bfloat16())
+    features = output.mask_features.bfloat16()
+    got = criterion(output._replace(stages=[half], mask_features=features), targets, CANVAS)
+    full = StagePrediction(*(field.float() for field in half))
+    wanted = criterion(output._replace(stages=[full], mask_features=features.float()), targets, CANVAS)
+    for name, value in got.items():
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(value, wanted[name], rtol=1e-5, atol=1e-6)
+
+
+def test_autocast(make_head, make_features, make_targets):
+    head, targets = make_head(), make_targets([3, 1])
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        losses = head.criterion(head.forward_train(make_features(), targets), targets, CANVAS)
+    assert all(value.dtype == torch.float32 and value.isfinite() for value in losses.values())
+
+
+def test_unknown_key_is_refused(head_config):
+    with pytest.raises(TypeError, match='loss_class'):
+        MODELS.build(head_config({'criterion.loss_class': dict(type='QueryFocalLoss')}).criterion)

@@ -1,0 +1,76 @@
+import pytest
+import torch
+
+from mmmaskdino.models.losses import PointSampler
+from mmmaskdino.models.utils import sample_binary_masks, sample_features
+
+
+def test_recorded_uncertain_points(golden_ops):
+    record = golden_ops['uncertain_points']
+    sampler = PointSampler(record['num_points'], record['oversample_ratio'], record['importance_sample_ratio'])
+    draws = torch.cat(record['draws'], 1)
+    assert draws.shape == sampler.draw(len(draws), draws.device).shape
+    sampler.draw = lambda bs, device: draws
+    # Each recorded mask has candidates of its own, so each is an image with one mask here.
+    masks = [torch.ones(1, 9, 11, dtype=torch.bool)] * 3
+    features, _ = sampler.sample(record['logits'], masks)
+    for image, logits in enumerate(features):
+        index = sampler.select(logits)
+        chosen = logits.gather(1, index)
+        torch.testing.assert_close(chosen.sort().values, record['sampled'][image].sort().values, rtol=1e-5, atol=1e-5)
+        points, expected = draws[image, index[0]], record['output'][image]
+        torch.testing.assert_close(points[points[:, 0].argsort()], expected[expected[:, 0].argsort()])
+
+
+def test_the_most_uncertain_candidates_and_the_rest_as_drawn():
+    sampler = PointSampler(num_points=20, oversample_ratio=3.0, importance_sample_ratio=0.75)
+    logits = torch.randn(4, 65)
+    logits[:, 60:] = 100.0  # drawn without importance: taken although certain
+    index = sampler.select(logits)
+    assert index.shape == (4, 20)
+    assert index[:, 15:].tolist() == [[60, 61, 62, 63, 64]] * 4
+    for row, chosen in zip(logits, index[:, :15], strict=True):
+        rest = torch.ones(60, dtype=torch.bool)
+        rest[chosen] = False
+        assert rest.sum() == 45
+        assert row[chosen].abs().max() <= row[:60][rest].abs().min()
+
+
+@pytest.mark.parametrize(('ratio', 'num_random'), [(0.0, 20), (1.0, 0)])
+def test_all_random_and_all_important(ratio, num_random):
+    sampler = PointSampler(num_points=20, oversample_ratio=2.0, importance_sample_ratio=ratio)
+    points = sampler.draw(2, torch.device('cpu'))
+    assert points.shape == (2, 40 + num_random, 2)
+    index = sampler.select(torch.randn(3, 40 + num_random))
+    assert index.shape == (3, 20) and ((index >= 40).sum(1) == num_random).all()
+
+
+def test_points_are_uniform():
+    points = PointSampler(4000, 3.0, 0.75).draw(1, torch.device('cpu'))[0]
+    assert points.min() >= 0 and points.max() < 1
+    counts = torch.histc(points[:, 0], 10, 0, 1)
+    assert (counts - len(points) / 10).abs().max() < 0.2 * len(points) / 10
+
+
+def test_samples_per_image():
+    sampler = PointSampler(num_points=6, oversample_ratio=2.0, importance_sample_ratio=0.5)
+    features = torch.randn(2, 16, 8, 12)
+    masks = [torch.rand(3, 32, 48) > 0.5, torch.zeros(0, 32, 48, dtype=torch.bool)]
+    points = sampler.draw(2, torch.device('cpu'))
+    sampler.draw = lambda bs, device: points
+    got_features, got_masks = sampler.sample(features, masks)
+    assert [f.shape for f in got_features] == [(16, 15)] * 2
+    assert [m.shape for m in got_masks] == [(3, 15), (0, 15)]
+    torch.testing.assert_close(got_features[1], sample_features(features, points)[1])
+    torch.testing.assert_close(got_masks[0], sample_binary_masks(masks[0], points[0]))
+
+
+def test_selection_takes_no_gradient():
+    logits = torch.randn(2, 65, requires_grad=True)
+    assert not PointSampler(20, 3.0, 0.75).select(logits).requires_grad
+
+
+@pytest.mark.parametrize('settings', [(0, 3.0, 0.75), (10, 0.5, 0.75), (10, 3.0, 1.5), (10, 3.0, -0.1)])
+def test_refused_settings(settings):
+    with pytest.raises(ValueError, match=f'got {settings[0]}, {settings[1]} and {settings[2]}'):
+        PointSampler(*settings)

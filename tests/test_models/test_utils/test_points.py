@@ -1,0 +1,51 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mmmaskdino.models.layers import decode_masks
+from mmmaskdino.models.utils import sample_binary_masks, sample_features
+
+BORDER = torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.5, 1e-4], [0.999, 0.3]])
+
+
+def grid_sample(maps, points):
+    """The plain way: (n, h, w) at (num_points, 2) -> (n, num_points)."""
+    grid = (2 * points - 1)[None, None].expand(len(maps), -1, -1, -1)
+    return F.grid_sample(maps[:, None].float(), grid, align_corners=False)[:, 0, 0]
+
+
+@pytest.mark.parametrize('size', [(1, 1), (1, 7), (9, 1), (8, 13), (64, 96)])
+def test_binary_masks_as_by_grid_sampling_their_floats(size):
+    masks, points = torch.rand(5, *size) > 0.5, torch.cat([torch.rand(200, 2), BORDER])
+    got = sample_binary_masks(masks, points)
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got, grid_sample(masks, points), rtol=1e-5, atol=1e-5)
+
+
+def test_no_masks():
+    assert sample_binary_masks(torch.zeros(0, 8, 13, dtype=torch.bool), torch.rand(20, 2)).shape == (0, 20)
+
+
+def test_point_in_the_middle_of_a_pixel_is_the_pixel():
+    masks = torch.rand(3, 4, 6) > 0.5
+    y, x = torch.meshgrid(torch.arange(4), torch.arange(6), indexing='ij')
+    points = torch.stack([(x + 0.5) / 6, (y + 0.5) / 4], -1).flatten(0, 1)
+    torch.testing.assert_close(sample_binary_masks(masks, points), masks.flatten(1).float())
+
+
+def test_features_as_by_grid_sampling():
+    features, points = torch.randn(2, 16, 8, 13), torch.rand(2, 50, 2)
+    got = sample_features(features, points)
+    for image in range(2):
+        torch.testing.assert_close(got[image], grid_sample(features[image], points[image]), rtol=1e-5, atol=1e-6)
+
+
+def test_sample_of_the_mask_is_the_mask_of_the_sample():
+    features, embeds, points = torch.randn(2, 16, 8, 13), torch.randn(2, 7, 16), torch.rand(2, 50, 2)
+    lazy = embeds @ sample_features(features, points)
+    for image, masks in enumerate(decode_masks(embeds, features)):
+        torch.testing.assert_close(lazy[image], grid_sample(masks, points[image]), rtol=1e-4, atol=1e-4)
+
+
+def test_samples_are_float32_in_half_precision():
+    assert sample_features(torch.randn(1, 16, 8, 13).bfloat16(), torch.rand(1, 5, 2)).dtype == torch.float32

@@ -1,0 +1,96 @@
+"""What the options of tools/train.py do to the config; tests/test_tools/test_launch_scripts.py runs it."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmengine.config import Config
+
+
+@pytest.fixture
+def build(project_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Calls `build_config` of tools/train.py for a small config and command-line arguments."""
+    script = runpy.run_path(str(project_root / 'tools' / 'train.py'), run_name='train')
+
+    def _build(text: str, *arguments: str) -> Config:
+        path = tmp_path / 'toy.py'
+        path.write_text(text)
+        monkeypatch.setattr(sys, 'argv', ['train.py', str(path), '--work-dir', str(tmp_path / 'work'), *arguments])
+        return script['build_config'](script['parse_args']())
+
+    return _build
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """A checkpoint that mmengine left in the work dir."""
+    path = tmp_path / 'work' / 'epoch_3.pth'
+    path.parent.mkdir()
+    path.touch()
+    (path.parent / 'last_checkpoint').write_text(str(path))
+    return path
+
+
+OPTIMIZER = "optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW'))\n"
+
+
+def test_amp_wraps_with_a_dynamic_loss_scale(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    wrapper = build(OPTIMIZER, '--amp').optim_wrapper
+    assert (wrapper.type, wrapper.loss_scale, wrapper.optimizer.type) == ('AmpOptimWrapper', 'dynamic', 'AdamW')
+
+
+def test_amp_keeps_what_the_config_sets(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    text = "optim_wrapper = dict(type='AmpOptimWrapper', loss_scale=512.0, dtype='bfloat16')\n"
+    assert build(text, '--amp').optim_wrapper.to_dict() == {
+        'type': 'AmpOptimWrapper',
+        'loss_scale': 512.0,
+        'dtype': 'bfloat16',
+    }
+
+
+def test_amp_refuses_the_cpu_and_other_wrappers(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with pytest.raises(ValueError, match='--amp needs a CUDA device'):
+        build(OPTIMIZER, '--amp')
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    with pytest.raises(ValueError, match='optim_wrapper.type.*ApexOptimWrapper'):
+        build("optim_wrapper = dict(type='ApexOptimWrapper')\n", '--amp')
+
+
+def test_auto_scale_lr_needs_a_base_batch_size(build: Any) -> None:
+    assert build('auto_scale_lr = dict(base_batch_size=16)\n', '--auto-scale-lr').auto_scale_lr.enable is True
+    for text in ('', 'auto_scale_lr = None\n', 'auto_scale_lr = dict(enable=False)\n'):
+        with pytest.raises(ValueError, match='base_batch_size'):
+            build(text, '--auto-scale-lr')
+
+
+def test_resume_takes_the_last_checkpoint(build: Any, checkpoint: Path) -> None:
+    cfg = build("load_from = 'pretrained.pth'\n", '--resume')
+    assert (cfg.resume, cfg.load_from) == (True, str(checkpoint))
+
+
+def test_resume_of_a_first_run_keeps_pretrained_weights(build: Any) -> None:
+    cfg = build("load_from = 'pretrained.pth'\n", '--resume')
+    assert not cfg.get('resume')
+    assert cfg.load_from == 'pretrained.pth'
+
+
+def test_resume_from_a_named_checkpoint(build: Any, checkpoint: Path, tmp_path: Path) -> None:
+    cfg = build('', '--resume', str(checkpoint))
+    assert (cfg.resume, cfg.load_from) == (True, str(checkpoint))
+    with pytest.raises(ValueError, match='missing.pth'):
+        build('', '--resume', str(tmp_path / 'missing.pth'))
+
+
+def test_an_error_of_the_user_is_one_line(project_root: Path, run_tool: Any) -> None:
+    assert 'toy.py does not exist' in run_tool('train.py', 'toy.py')
+    assert 'checkpoint toy.pth does not exist' in run_tool('test.py', 'toy.py', 'toy.pth')
+    script = str(project_root / 'setup.py')
+    assert 'expects a name that ends with .pkl' in run_tool('test.py', 'toy.py', script, '--out', 'toy.json')

@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import VISUALIZERS
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData, PixelData
+from mmengine.visualization import Visualizer
+
+import mmmaskdino.visualization  # noqa: F401  registers the visualizer
+
+CLASSES = ('cat', 'sky')
+SIZE = (160, 200)
+
+
+@pytest.fixture
+def visualizer():
+    visualizer = VISUALIZERS.get('MaskDINOVisualizer')()
+    visualizer.dataset_meta = dict(classes=CLASSES, palette=[(255, 0, 0), (0, 0, 255)])
+    return visualizer
+
+
+@pytest.fixture
+def image():
+    return np.full((*SIZE, 3), 128, np.uint8)
+
+
+def instances(num):
+    masks = torch.zeros(num, *SIZE, dtype=torch.bool)
+    masks[:, 30:120, 40:150] = True
+    boxes = torch.tensor([[40.0, 30, 150, 120]]).repeat(num, 1)
+    return InstanceData(bboxes=boxes, labels=torch.zeros(num, dtype=torch.long), scores=torch.ones(num), masks=masks)
+
+
+def segments(value):
+    return PixelData(sem_seg=torch.full((1, *SIZE), value, dtype=torch.int32))
+
+
+def test_nothing_predicted_leaves_the_image(visualizer, image):
+    data_sample = DetDataSample(pred_instances=instances(0), pred_panoptic_seg=segments(len(CLASSES)))
+    visualizer.add_datasample('image', image, data_sample, draw_gt=False)
+    np.testing.assert_array_equal(visualizer.get_image(), image)
+
+
+def test_instances_are_drawn_in_their_colour(visualizer, image):
+    drawn = visualizer.draw_instances(image, instances(1)).astype(int)
+    red, _, blue = drawn[60:110, 60:140].reshape(-1, 3).mean(0)
+    assert red > blue + 60
+    np.testing.assert_array_equal(drawn[130:], 128)
+
+
+def test_boxes_beyond_the_border_do_not_shrink_the_picture(visualizer, image):
+    inside, beyond = instances(1), instances(1)
+    inside.bboxes = torch.tensor([[0.0, 0, 199, 159]])
+    beyond.bboxes = torch.tensor([[-60.0, -40, 300, 250]])
+    drawn = visualizer.draw_instances(image, beyond)
+    np.testing.assert_array_equal(drawn, visualizer.draw_instances(image, inside))
+    assert beyond.bboxes[0, 0] == -60
+
+
+def test_drawing_is_repeatable_and_leaves_the_random_state_alone(visualizer, image):
+    np.random.seed(5)
+    expected_draw = np.random.rand()
+    np.random.seed(5)
+    first = visualizer.draw_instances(image, instances(2))
+    assert np.random.rand() == expected_draw
+    np.testing.assert_array_equal(first, visualizer.draw_instances(image, instances(2)))
+
+
+@pytest.mark.parametrize('as_array', [False, True])
+def test_panoptic_segments_are_drawn(visualizer, image, as_array):
+    panoptic = segments(len(CLASSES))
+    panoptic.sem_seg[:, :80] = 1
+    if as_array:
+        panoptic = panoptic.numpy()
+    drawn = visualizer.draw_panoptic(image, panoptic).astype(int)
+    assert drawn[5:10, 5:10, 2].mean() > 200  # sky is blue
+    np.testing.assert_array_equal(drawn[100:], 128)  # void
+
+
+def test_name_of_a_segment_lies_on_it(visualizer, image, monkeypatch):
+    panoptic = segments(1)
+    panoptic.sem_seg[:, 20:140, 20:180] = 1000  # the cat's centre is also the sky's
+    written = {}
+    monkeypatch.setattr(visualizer, 'draw_texts', lambda text, position, **kwargs: written.update({text: position}))
+    visualizer.draw_panoptic(image, panoptic)
+    for name, value in (('sky', 1), ('cat', 1000)):
+        x, y = written[name].astype(int)
+        assert panoptic.sem_seg[0, y, x] == value
+
+
+@pytest.mark.parametrize(('size', 'drawn_size'), [(3, 9), ([3, 20], [9, 20]), (None, None)])
+def test_text_is_never_tiny(visualizer, monkeypatch, size, drawn_size):
+    monkeypatch.setattr(Visualizer, 'draw_texts', lambda self, texts, positions, font_sizes: font_sizes)
+    assert visualizer.draw_texts('cat', torch.zeros(2), font_sizes=size) == drawn_size
