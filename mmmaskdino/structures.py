@@ -23,6 +23,8 @@ class Targets(NamedTuple):
     """(num_gts, h, w) bool on the padded canvas; None in a model without masks."""
     is_thing: Tensor
     """(num_gts,) bool; stuff carries no box where boxes are decoupled."""
+    ignored: Tensor | None = None
+    """(h, w) bool, True where nobody knows what is there: no loss and no matching point lies there. None: nowhere."""
 
 
 class Memory(NamedTuple):

@@ -24,7 +24,7 @@ def build(hyper, weights):
     """The head with the reference's hyper-parameters and weights."""
     head = MODELS.build(ConfigDict(head_config(hyper)))
     tensors = {key: torch.from_numpy(value) for key, value in weights.items()}
-    head.load_state_dict(convert_head(tensors), strict=True)
+    head.load_state_dict(convert_head(tensors).tensors, strict=True)
     return head.eval()
 
 
@@ -121,9 +121,9 @@ class RecordedPoints:
     def __init__(self, sampler, points):
         self.sampler, self.points, self.num_points = sampler, points, points.shape[1]
 
-    def sample(self, mask_features, masks):
+    def sample(self, mask_features, targets):
         self.sampler.draw = lambda bs, device: self.points.expand(bs, -1, -1)
-        return self.sampler.sample(mask_features, masks)
+        return self.sampler.sample(mask_features, targets)
 
     def select(self, logits):
         return torch.arange(logits.shape[1]).expand(len(logits), -1)

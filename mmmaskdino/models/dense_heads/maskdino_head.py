@@ -7,11 +7,15 @@ import torch
 from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.structures import SampleList
 from mmengine.model import BaseModule
+from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from mmmaskdino.models.layers.prediction_heads import PredictionHeads
 from mmmaskdino.models.utils.targets import targets_from_samples
 from mmmaskdino.structures import DenoisingGroups, HeadOutput, Memory, QueryInit, StagePrediction, Targets
+
+# Height and width of each image as a fraction of the padded canvas.
+Sizes = list[tuple[float, float]]
 
 
 @MODELS.register_module()
@@ -108,7 +112,7 @@ class MaskDINOHead(BaseModule):
         Returns:
             tuple[StagePrediction, Tensor | None]: The prediction and the mask features (bs, mask_dims, h / 4, w / 4).
         """
-        mask_features, memory, start = self._start(features, samples)
+        mask_features, memory, start = self._start(features, samples and valid_sizes(samples))
         layer = self.decoder(start.content, start.boxes, memory, self.heads)[-1]
         return self.heads.layer_stage(layer.hidden_state, layer.references), mask_features
 
@@ -125,7 +129,7 @@ class MaskDINOHead(BaseModule):
         targets = targets_from_samples(
             samples, self.num_things_classes, self.num_stuff_classes, self.with_masks, features[0].device
         )
-        output = self.forward_train(features, targets, samples)
+        output = self.forward_train(features, targets, valid_sizes(samples))
         return self.criterion(output, targets, tuple(samples[0].batch_input_shape))
 
     def predict(self, features: Sequence[Tensor], samples: SampleList) -> tuple[StagePrediction, Tensor | None]:
@@ -133,19 +137,19 @@ class MaskDINOHead(BaseModule):
         return self.forward(features, samples)
 
     def forward_train(
-        self, features: Sequence[Tensor], targets: Sequence[Targets], samples: SampleList | None = None
+        self, features: Sequence[Tensor], targets: Sequence[Targets], sizes: Sizes | None = None
     ) -> HeadOutput:
         """Predictions of all supervised stages.
 
         Args:
             features (Sequence[Tensor]): Backbone maps (bs, channels, h, w), finest first.
             targets (Sequence[Targets]): Ground truth, the source of the denoising queries.
-            samples (SampleList | None): Data samples of the images; None where nothing is padded.
+            sizes (Sizes | None): As of :func:`valid_sizes`.
 
         Returns:
             HeadOutput: All stages.
         """
-        mask_features, memory, start = self._start(features, samples)
+        mask_features, memory, start = self._start(features, sizes)
         groups = self.denoising and self.denoising(targets, start.content.shape[1])
         content, boxes = self._join(start, groups)
         mask = None if groups is None else groups.attention_mask
@@ -159,9 +163,8 @@ class MaskDINOHead(BaseModule):
         stages = [_queries(stage, slice(num_denoising, None)) for stage in stages]
         return HeadOutput(start.encoder_stage, stages, denoising, groups, mask_features)
 
-    def _start(self, features: Sequence[Tensor], samples: SampleList | None) -> tuple[Tensor | None, Memory, QueryInit]:
-        sizes = valid_sizes(samples) if self.mask_padding and samples else None
-        mask_features, memory = self.pixel_decoder(features, sizes)
+    def _start(self, features: Sequence[Tensor], sizes: Sizes | None) -> tuple[Tensor | None, Memory, QueryInit]:
+        mask_features, memory = self.pixel_decoder(features, sizes if self.mask_padding else None)
         return mask_features, memory, self.query_init(memory, mask_features, self.heads)
 
     def _join(self, start: QueryInit, groups: DenoisingGroups | None) -> tuple[Tensor, Tensor]:
@@ -196,7 +199,7 @@ def with_shared(name: str, config: dict, owner: str = 'panoptic_head', **shared:
     return dict(config, **shared)
 
 
-def valid_sizes(samples: SampleList) -> list[tuple[float, float]] | None:
+def valid_sizes(samples: Sequence[BaseDataElement]) -> Sizes | None:
     """Height and width of each image as a fraction of the canvas; None where nothing is padded."""
     sizes = []
     for sample in samples:

@@ -101,7 +101,7 @@ class MaskDINOCriterion(nn.Module):
     def _sample(self, mask_features: Tensor | None, targets: Sequence[Targets]):
         if not self.with_masks:
             return None, None
-        return self.point_sampler.sample(mask_features, [t.masks for t in targets])
+        return self.point_sampler.sample(mask_features, targets)
 
     @staticmethod
     def _num_objects(targets: Sequence[Targets], like: Tensor) -> Tensor:

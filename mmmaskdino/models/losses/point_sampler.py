@@ -1,9 +1,12 @@
 """The points in which masks are compared."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from mmmaskdino.models.utils.points import sample_binary_masks, sample_features
+from mmmaskdino.models.utils.points import move_out, sample_binary_masks, sample_features
+from mmmaskdino.structures import Targets
 
 
 class PointSampler:
@@ -37,19 +40,20 @@ class PointSampler:
         num_random = self.num_points - self.num_important
         return torch.rand(bs, self.num_candidates + num_random, 2, device=device)
 
-    def sample(self, mask_features: Tensor, masks: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Draw points; sample the mask features and the true masks there.
+    def sample(self, mask_features: Tensor, targets: Sequence[Targets]) -> tuple[list[Tensor], list[Tensor]]:
+        """Draw points outside what is ignored; sample the mask features and the true masks there.
 
         Args:
             mask_features (Tensor): (bs, mask_dims, h, w).
-            masks (list[Tensor]): Per image (num_gts, H, W) bool on the same canvas.
+            targets (Sequence[Targets]): Masks per image, on the same canvas.
 
         Returns:
             tuple[list[Tensor], list[Tensor]]: Per image (mask_dims, points) and (num_gts, points).
         """
-        points = self.draw(len(masks), mask_features.device)
-        features = sample_features(mask_features, points)
-        return list(features), [sample_binary_masks(m, p) for m, p in zip(masks, points, strict=True)]
+        points = self.draw(len(targets), mask_features.device)
+        points = torch.stack([_labelled_points(t, p) for t, p in zip(targets, points, strict=True)])
+        masks = [_sample_masks(t, p) for t, p in zip(targets, points, strict=True)]
+        return list(sample_features(mask_features, points)), masks
 
     def select(self, logits: Tensor) -> Tensor:
         """Points of the loss of each mask.
@@ -64,3 +68,17 @@ class PointSampler:
         important = uncertainty.topk(self.num_important, dim=1, sorted=False).indices
         random = torch.arange(self.num_candidates, logits.shape[1], device=logits.device)
         return torch.cat([important, random.expand(len(logits), -1)], 1)
+
+
+def _labelled_points(targets: Targets, points: Tensor) -> Tensor:
+    return points if targets.ignored is None else move_out(points, targets.ignored)
+
+
+def _sample_masks(targets: Targets, points: Tensor) -> Tensor:
+    """Masks in the points; next to an ignored pixel only its labelled neighbours count."""
+    masks = sample_binary_masks(targets.masks, points)
+    if targets.ignored is None:
+        return masks
+    # The pixel that holds the point is labelled and has at least a quarter of the weight.
+    labelled = 1 - sample_binary_masks(targets.ignored[None], points)
+    return masks / labelled.clamp(min=0.25)

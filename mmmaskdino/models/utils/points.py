@@ -1,5 +1,6 @@
 """Point sampling: the loss and the matching look at masks only in random points (PointRend)."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -49,3 +50,26 @@ def sample_binary_masks(masks: Tensor, points: Tensor) -> Tensor:
             index = y.clamp(0, h - 1) * w + x.clamp(0, w - 1)
             total = total + masks[:, index] * (weight_x * weight_y * inside)
     return total
+
+
+def move_out(points: Tensor, ignored: Tensor) -> Tensor:
+    """Replace points in ignored pixels by uniformly random ones elsewhere, without waiting for the device.
+
+    Args:
+        points (Tensor): (num_points, 2), (x, y) in [0, 1).
+        ignored (Tensor): (h, w) bool. Where all is True, points lie anywhere; there is no object then.
+
+    Returns:
+        Tensor: (num_points, 2).
+    """
+    h, w = ignored.shape
+    size = from_host([w, h], points)
+    x, y = (points * size).long().unbind(-1)
+    inside = ignored[y.clamp(0, h - 1), x.clamp(0, w - 1)]
+    # Each pixel that is not ignored is one step of this staircase, so a uniform height picks a uniform pixel.
+    staircase = (~ignored).flatten().cumsum(0)
+    height = (torch.rand_like(points[:, 0]) * staircase[-1]).long() + 1
+    pixels = torch.searchsorted(staircase, height).clamp(max=h * w - 1)
+    corner = torch.stack([pixels % w, pixels // w], -1)
+    moved = (corner + torch.rand_like(points)) / size
+    return torch.where(inside[:, None], moved, points)

@@ -35,7 +35,9 @@ def targets_from_samples(
     if not num_stuff:
         return things
     labels = torch.arange(num_things, num_things + num_stuff)
-    stuff = _stuff(torch.stack([s.gt_sem_seg.sem_seg[0] for s in samples]).to(device), labels)
+    label_maps = torch.stack([s.gt_sem_seg.sem_seg[0] for s in samples]).to(device)
+    # As in the reference: pixels of no segment are background of all masks, not ignored.
+    stuff = [target._replace(ignored=None) for target in targets_from_label_maps(label_maps, labels)]
     return [
         Targets(*(torch.cat(fields) if fields[0] is not None else None for fields in zip(a, b, strict=True)))
         for a, b in zip(things, stuff, strict=True)
@@ -60,20 +62,30 @@ def _things(sample: DetDataSample, with_masks: bool, device: torch.device) -> Ta
     return Targets(labels, boxes, masks, torch.ones_like(labels, dtype=torch.bool))
 
 
-def _stuff(sem_seg: Tensor, stuff_labels: Tensor) -> list[Targets]:
-    """Stuff objects of a batch of label maps (bs, h, w); the classes present reach the host in one copy."""
-    # One flag per image and label; labels outside (255: nothing labelled) share the flags' last place.
-    last = int(stuff_labels[-1]) + 1
-    flags = torch.zeros(len(sem_seg), last + 1, dtype=torch.bool, device=sem_seg.device)
-    flags.scatter_(1, sem_seg.flatten(1).long().clamp(max=last), True)
-    present = flags.cpu()[:, stuff_labels]
-    targets = []
-    for label_map, flag in zip(sem_seg, present, strict=True):
-        labels = stuff_labels[flag].to(sem_seg.device, non_blocking=True)
-        masks = label_map[None] == labels[:, None, None]
-        boxes = normalize_boxes(masks_to_boxes(masks)[0], label_map.shape)
-        targets.append(Targets(labels, boxes, masks, torch.zeros_like(labels, dtype=torch.bool)))
-    return targets
+def targets_from_label_maps(label_maps: Tensor, labels: Tensor) -> list[Targets]:
+    """One object per class present; which classes are, reaches the host in one copy for the whole batch.
+
+    Args:
+        label_maps (Tensor): (bs, h, w) integers.
+        labels (Tensor): (num_classes,) int64 on the host, ascending: the classes of interest.
+
+    Returns:
+        list[Targets]: No object is a thing; pixels with labels above the last of ``labels`` (255) are ignored.
+    """
+    # One flag per image and label; labels above the last share the flags' last place.
+    last = int(labels[-1]) + 1
+    flags = torch.zeros(len(label_maps), last + 1, dtype=torch.bool, device=label_maps.device)
+    flags.scatter_(1, label_maps.flatten(1).long().clamp(max=last), True)
+    return [_stuff(label_map, labels, flag) for label_map, flag in zip(label_maps, flags.cpu(), strict=True)]
+
+
+def _stuff(label_map: Tensor, all_labels: Tensor, present: Tensor) -> Targets:
+    """Objects of a label map (h, w); ``present``, on the host, has a flag per label and one for all above the last."""
+    labels = all_labels[present[all_labels]].to(label_map.device, non_blocking=True)
+    masks = label_map[None] == labels[:, None, None]
+    boxes = normalize_boxes(masks_to_boxes(masks)[0], label_map.shape)
+    ignored = label_map > all_labels[-1].item() if present[-1] else None
+    return Targets(labels, boxes, masks, torch.zeros_like(labels, dtype=torch.bool), ignored)
 
 
 def _check(sample: DetDataSample, targets: Targets, num_stuff: int) -> None:

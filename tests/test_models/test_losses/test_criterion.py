@@ -83,7 +83,7 @@ def test_every_term_of_a_matched_stage(make_criterion, make_targets):
     criterion, output, targets = make_criterion(), random_output(1, encoder=False), make_targets([3, 2])
     points = fix_points(criterion)
     losses = criterion(output, targets, CANVAS)
-    features, masks = criterion.point_sampler.sample(output.mask_features, [t.masks for t in targets])
+    features, masks = criterion.point_sampler.sample(output.mask_features, targets)
     pairs = criterion.match(criterion_module._stack(output.stages), targets, features, masks, CANVAS)
 
     stage, boxes, giou, bce, dice = output.stages[0], 0, 0, 0, 0

@@ -1,8 +1,16 @@
 import pytest
 import torch
+import torch.nn.functional as F
 
 from mmmaskdino.models.losses import PointSampler
 from mmmaskdino.models.utils import sample_binary_masks, sample_features
+from mmmaskdino.structures import Targets
+
+
+def of_masks(masks, ignored=None):
+    """Targets of one image of which only the masks matter."""
+    labels = torch.zeros(len(masks), dtype=torch.long)
+    return Targets(labels, torch.zeros(len(masks), 4), masks, labels.bool(), ignored)
 
 
 def test_recorded_uncertain_points(golden_ops):
@@ -12,8 +20,8 @@ def test_recorded_uncertain_points(golden_ops):
     assert draws.shape == sampler.draw(len(draws), draws.device).shape
     sampler.draw = lambda bs, device: draws
     # Each recorded mask has candidates of its own, so each is an image with one mask here.
-    masks = [torch.ones(1, 9, 11, dtype=torch.bool)] * 3
-    features, _ = sampler.sample(record['logits'], masks)
+    targets = [of_masks(torch.ones(1, 9, 11, dtype=torch.bool))] * 3
+    features, _ = sampler.sample(record['logits'], targets)
     for image, logits in enumerate(features):
         index = sampler.select(logits)
         chosen = logits.gather(1, index)
@@ -58,11 +66,38 @@ def test_samples_per_image():
     masks = [torch.rand(3, 32, 48) > 0.5, torch.zeros(0, 32, 48, dtype=torch.bool)]
     points = sampler.draw(2, torch.device('cpu'))
     sampler.draw = lambda bs, device: points
-    got_features, got_masks = sampler.sample(features, masks)
+    got_features, got_masks = sampler.sample(features, [of_masks(m) for m in masks])
     assert [f.shape for f in got_features] == [(16, 15)] * 2
     assert [m.shape for m in got_masks] == [(3, 15), (0, 15)]
     torch.testing.assert_close(got_features[1], sample_features(features, points)[1])
     torch.testing.assert_close(got_masks[0], sample_binary_masks(masks[0], points[0]))
+
+
+def ringed(ignored):
+    """Ignore the border too, where samples fade as the reference's do."""
+    return F.pad(ignored[1:-1, 1:-1], (1, 1, 1, 1), value=True)
+
+
+def test_ignored_pixels_have_no_points_and_no_say():
+    sampler = PointSampler(num_points=400, oversample_ratio=2.0, importance_sample_ratio=0.5)
+    ignored = ringed(torch.rand(8, 12) > 0.6)
+    position = torch.stack(torch.meshgrid(torch.arange(8.0), torch.arange(12.0), indexing='ij'))
+    (where,), (got,) = sampler.sample(position[None], [of_masks(~ignored[None], ignored)])
+    y, x = where.round().long()
+    assert not ignored[y, x].any()
+    # A border to unlabelled pixels is no border of the mask.
+    torch.testing.assert_close(got, torch.ones_like(got))
+
+
+def test_without_anything_ignored_points_stay_as_drawn():
+    sampler = PointSampler(num_points=6, oversample_ratio=2.0, importance_sample_ratio=0.5)
+    points = sampler.draw(1, torch.device('cpu'))
+    sampler.draw = lambda bs, device: points
+    features, mask = torch.randn(1, 16, 8, 12), torch.rand(1, 32, 48) > 0.5
+    plain, none_ignored = (
+        sampler.sample(features, [of_masks(mask, ignored)]) for ignored in (None, torch.zeros(32, 48, dtype=torch.bool))
+    )
+    assert torch.equal(plain[0][0], none_ignored[0][0]) and torch.equal(plain[1][0], none_ignored[1][0])
 
 
 def test_selection_takes_no_gradient():

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from mmmaskdino.models.layers import decode_masks
-from mmmaskdino.models.utils import sample_binary_masks, sample_features
+from mmmaskdino.models.utils import move_out, sample_binary_masks, sample_features
 
 BORDER = torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.5, 1e-4], [0.999, 0.3]])
 
@@ -49,3 +49,22 @@ def test_sample_of_the_mask_is_the_mask_of_the_sample():
 
 def test_samples_are_float32_in_half_precision():
     assert sample_features(torch.randn(1, 16, 8, 13).bfloat16(), torch.rand(1, 5, 2)).dtype == torch.float32
+
+
+def test_points_move_out_of_ignored_pixels():
+    ignored = torch.rand(9, 14) > 0.3
+    points = torch.rand(20000, 2)
+    moved = move_out(points, ignored)
+    x, y = (moved * torch.tensor([14.0, 9.0])).long().unbind(-1)
+    assert not ignored[y, x].any()
+    stays = (moved == points).all(-1)
+    was_in = ignored[(points[:, 1] * 9).long(), (points[:, 0] * 14).long()]
+    assert torch.equal(stays, ~was_in)
+    # Each labelled pixel gets its share.
+    counts = torch.zeros(9, 14).index_put((y, x), torch.ones(len(x)), accumulate=True)[~ignored]
+    assert counts.min() > 0.7 * counts.mean() and counts.max() < 1.3 * counts.mean()
+
+
+def test_points_where_all_is_ignored_stay_in_the_image():
+    moved = move_out(torch.rand(50, 2), torch.ones(4, 6, dtype=torch.bool))
+    assert moved.min() >= 0 and moved.max() <= 1
