@@ -14,7 +14,9 @@ from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config
 from mmengine.model import BaseModule
+from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData, PixelData
+from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from mmmaskdino.models.utils.boxes import normalize_boxes
@@ -115,22 +117,21 @@ def small_config(project_root: Path) -> Callable[[str], Config]:
     def config(name: str) -> Config:
         cfg = Config.fromfile(project_root / 'configs' / 'maskdino' / f'{name}.py')
         deep = cfg.model.backbone.depth >= 50
-        cfg.merge_from_dict(
-            {
-                'model.backbone.base_channels': 8,
-                'model.backbone.init_cfg': None,
-                'model.panoptic_head.in_channels': [32, 64, 128, 256] if deep else [8, 16, 32, 64],
-                'model.panoptic_head.dim': 32,
-                'model.panoptic_head.mask_dims': None if cfg.model.panoptic_head.mask_dims is None else 32,
-                'model.panoptic_head.num_heads': 4,
-                'model.panoptic_head.num_points': 2,
-                'model.panoptic_head.pixel_decoder': dict(num_layers=1, ffn_dim=48),
-                'model.panoptic_head.query_init.num_queries': 20,
-                'model.panoptic_head.decoder': dict(num_layers=2, ffn_dim=48),
-                'model.panoptic_head.denoising.num_queries': 10,
-                'model.panoptic_head.criterion.num_points': 64,
-            }
-        )
+        head = 'decode_head' if 'decode_head' in cfg.model else 'panoptic_head'
+        changes = {
+            'in_channels': [32, 64, 128, 256] if deep else [8, 16, 32, 64],
+            'dim': 32,
+            'mask_dims': None if cfg.model[head].mask_dims is None else 32,
+            'num_heads': 4,
+            'num_points': 2,
+            'pixel_decoder': dict(num_layers=1, ffn_dim=48),
+            'query_init.num_queries': 20,
+            'decoder': dict(num_layers=2, ffn_dim=48),
+            'denoising.num_queries': 10,
+            'criterion.num_points': 64,
+        }
+        cfg.merge_from_dict({f'model.{head}.{key}': value for key, value in changes.items()})
+        cfg.merge_from_dict({'model.backbone.base_channels': 8, 'model.backbone.init_cfg': None})
         return cfg
 
     return config
@@ -138,10 +139,11 @@ def small_config(project_root: Path) -> Callable[[str], Config]:
 
 @pytest.fixture
 def make_model() -> Callable[[Config], nn.Module]:
-    """A detector from a config, all parameters off their special starting values."""
+    """A detector or segmentor from a config, all parameters off their special starting values."""
 
     def make(cfg: Config) -> nn.Module:
-        model = MODELS.build(cfg.model)
+        with DefaultScope.overwrite_default_scope(cfg.default_scope):
+            model = MODELS.build(cfg.model)
         model.init_weights()
         return perturb(model)
 
@@ -212,6 +214,24 @@ def make_batch() -> Callable[..., dict]:
             random_sample(f'{i}.jpg', count, size, num_things, num_stuff, with_masks)
             for i, (count, size) in enumerate(zip(counts, sizes, strict=True))
         ]
+        images = [torch.randint(256, (3, *size), dtype=torch.uint8) for size in sizes]
+        return dict(inputs=images, data_samples=samples)
+
+    return make
+
+
+@pytest.fixture
+def make_seg_batch() -> Callable[..., dict]:
+    """A batch of mmseg: uint8 images with label maps of stripes, of which some rows are unlabelled (255)."""
+
+    def make(sizes: Sequence[tuple[int, int]], num_classes: int = 150) -> dict:
+        samples = []
+        for i, (h, w) in enumerate(sizes):
+            labels = torch.randint(num_classes, (-(-w // 16),)).repeat_interleave(16)[:w].repeat(h, 1)
+            labels[: h // 4] = 255
+            sample = SegDataSample(metainfo=dict(img_path=f'{i}.jpg', img_shape=(h, w), ori_shape=(h, w)))
+            sample.gt_sem_seg = PixelData(data=labels[None])
+            samples.append(sample)
         images = [torch.randint(256, (3, *size), dtype=torch.uint8) for size in sizes]
         return dict(inputs=images, data_samples=samples)
 

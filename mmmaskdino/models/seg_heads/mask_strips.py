@@ -1,10 +1,12 @@
 """Query masks at the size of the result, a strip of rows at a time, so that memory does not grow with the image."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from mmmaskdino.structures import Shape
 
 from .image_queries import ImageFrames
 
@@ -82,6 +84,35 @@ def combined_strips(
             maps = torch.lerp(maps[:, below - first], maps[:, above - first], weight)
         maps = _resize_columns(maps, width)
         yield strip, maps
+
+
+def resized_bands(bands: Iterable[Tensor], image: Shape, output: Shape) -> Iterator[Tensor]:
+    """Resize maps that come in bands of rows, bilinearly, without ever holding them whole.
+
+    Args:
+        bands (Iterable[Tensor]): Maps (n, rows, w) of the image's size, from the top.
+        image (Shape): (height, width) of the maps.
+        output (Shape): (height, width) of the result.
+
+    Yields:
+        Tensor: (n, rows, W), from the top.
+    """
+    scale = image[0] / output[0]
+    kept, first, row = None, 0, 0  # the rows that are here, the first of them, and the output's next row
+    for band in bands:
+        kept = band if kept is None else torch.cat([kept, band], 1)
+        available = first + kept.shape[1]
+        # Output rows that need no row below; one is left for the next band, since the device's float32 may round.
+        stop = max(row, int((available - 0.5) / scale - 0.5)) if available > 1 else row
+        if available == image[0]:
+            stop = output[0]
+        for strip in row_strips(len(kept), stop - row, max(image[1], output[1])):
+            rows = torch.arange(row + strip.start, row + strip.stop, device=kept.device)
+            below, above, weight = _neighbours(rows, image[0], output[0])
+            yield _resize_columns(torch.lerp(kept[:, below - first], kept[:, above - first], weight), output[1])
+        row = stop
+        needed = min(available, max(first, int((row + 0.5) * scale - 0.5) - 1))
+        kept, first = kept[:, needed - first :], needed
 
 
 def _neighbours(rows: Tensor, in_size: int, out_size: int) -> tuple[Tensor, Tensor, Tensor]:

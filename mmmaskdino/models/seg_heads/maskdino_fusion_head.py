@@ -127,7 +127,7 @@ class MaskDINOFusionHead(BaseModule):
         if self.settings.panoptic_on:
             results['pan_results'] = PixelData(sem_seg=self.panoptic_map(queries, frames)[None])
         if self.settings.semantic_on:
-            strips = [scores.argmax(0) for scores in self._semantic_strips(queries, frames)]
+            strips = [scores.argmax(0) for scores in self.semantic_strips(queries, frames)]
             results['sem_results'] = PixelData(sem_seg=torch.cat(strips)[None])
         return results
 
@@ -231,9 +231,9 @@ class MaskDINOFusionHead(BaseModule):
 
     def semantic_scores(self, queries: ImageQueries, frames: ImageFrames) -> Tensor:
         """Class score maps (num_classes, H, W) of one image; :meth:`predict` never holds them whole."""
-        return torch.cat(list(self._semantic_strips(queries, frames)), dim=1)
+        return torch.cat(list(self.semantic_strips(queries, frames)), dim=1)
 
-    def _semantic_strips(self, queries: ImageQueries, frames: ImageFrames) -> Iterator[Tensor]:
+    def semantic_strips(self, queries: ImageQueries, frames: ImageFrames) -> Iterator[Tensor]:
         """Class score maps (num_classes, rows, W), strip by strip from the top."""
         class_scores = self._sharpened_scores(queries.cls_logits).T
         mask_logits = queries.mask_logits(slice(None))

@@ -1,0 +1,34 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mmmaskdino.models.seg_heads import mask_strips
+from mmmaskdino.models.seg_heads.mask_strips import resized_bands
+
+
+@pytest.mark.parametrize('output', [(23, 17), (46, 17), (101, 40), (7, 5), (24, 18), (1, 1), (22, 90)])
+@pytest.mark.parametrize('heights', [[23], [5, 5, 13], [1] * 23, [20, 3]])
+@pytest.mark.parametrize('elements', [2**24, 100])
+def test_bands_as_a_whole(monkeypatch, output, heights, elements):
+    """However the maps are cut, the result is the plain bilinear resize."""
+    monkeypatch.setattr(mask_strips, 'STRIP_ELEMENTS', elements)
+    maps = torch.randn(3, 23, 17)
+    got = torch.cat(list(resized_bands(iter(maps.split(heights, 1)), (23, 17), output)), 1)
+    expected = F.interpolate(maps[None], size=output, mode='bilinear', align_corners=False)[0]
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_few_rows_are_held():
+    """A row of the result comes as soon as the rows it needs are there."""
+    given = []
+
+    def bands():
+        for row in range(64):
+            given.append(row)
+            yield torch.zeros(1, 1, 8)
+
+    done = 0
+    for rows in resized_bands(bands(), (64, 8), (128, 8)):
+        done += rows.shape[1]
+        assert len(given) <= done / 2 + 3
+    assert done == 128
