@@ -1,3 +1,5 @@
+from importlib.util import find_spec
+
 from mmmaskdino.datasets.coco_instance import CheckedCocoDataset
 from mmmaskdino.datasets.coco_panoptic import CheckedCocoPanopticDataset
 from mmmaskdino.datasets.files import DataError
@@ -15,3 +17,9 @@ __all__ = [
     'read_panoptic_png',
     'rgb_to_ids',
 ]
+
+if find_spec('mmseg') is not None:  # everything of mmdet works without it
+    from mmmaskdino.datasets.seg_map_loading import LoadCheckedSegMap
+    from mmmaskdino.datasets.semantic import CheckedADE20KDataset, CheckedCityscapesDataset, CheckedSegDataset
+
+    __all__ += ['CheckedADE20KDataset', 'CheckedCityscapesDataset', 'CheckedSegDataset', 'LoadCheckedSegMap']

@@ -22,7 +22,38 @@ SKIPPING_SETTINGS = {
 }
 
 
-class CheckedDatasetMixin:
+class NamedErrorsMixin:
+    """Lets an error in the pipeline name the image. Goes before a dataset class."""
+
+    def prepare_data(self, idx: int) -> dict:
+        """Run the pipeline on one image.
+
+        Args:
+            idx: Index of the image.
+
+        Returns:
+            What the pipeline returns.
+
+        Raises:
+            DataError: The pipeline failed, or returned None, for which mmengine would silently take another image.
+        """
+        try:
+            data = super().prepare_data(idx)
+        except Exception as error:
+            cause = str(error) if isinstance(error, DataError) else f'{type(error).__name__}: {error}'
+            raise DataError(f'{self._place(idx)}: {cause}') from error
+        if data is None:
+            raise DataError(
+                f'{self._place(idx)}: a transform of the pipeline returned None, which would skip the image'
+            )
+        return data
+
+    def _place(self, idx: int) -> str:
+        """Which image it is, for people."""
+        raise NotImplementedError
+
+
+class CheckedDatasetMixin(NamedErrorsMixin):
     """Checks the annotation file, the presence of all files and the pipeline before the first image is loaded.
 
     Goes before a subclass of mmdet's `CocoDataset`. All problems of a file are raised as one error that lists them;
@@ -118,29 +149,6 @@ class CheckedDatasetMixin:
                 f'{self.ann_file}: filter_cfg={self.filter_cfg} leaves out {num_dropped} of {num_all} images', 'current'
             )
         return kept
-
-    def prepare_data(self, idx: int) -> dict:
-        """Run the pipeline on one image.
-
-        Args:
-            idx: Index of the image.
-
-        Returns:
-            What the pipeline returns.
-
-        Raises:
-            DataError: The pipeline failed, or returned None, for which mmengine would silently take another image.
-        """
-        try:
-            data = super().prepare_data(idx)
-        except Exception as error:
-            cause = str(error) if isinstance(error, DataError) else f'{type(error).__name__}: {error}'
-            raise DataError(f'{self._place(idx)}: {cause}') from error
-        if data is None:
-            raise DataError(
-                f'{self._place(idx)}: a transform of the pipeline returned None, which would skip the image'
-            )
-        return data
 
     def _place(self, idx: int) -> str:
         data_info = self.get_data_info(idx)

@@ -1,4 +1,4 @@
-"""A generated dataset in COCO instance and COCO panoptic format, for a first training within minutes."""
+"""A generated dataset in COCO instance, COCO panoptic and label map format, for a first training within minutes."""
 
 import json
 import os
@@ -34,8 +34,9 @@ METAINFO = dict(
 )
 
 MANIFEST = 'manifest.json'
-VERSION = 2  # raise it whenever the same seed gives other pictures
+VERSION = 3  # raise it whenever the same seed gives other files
 MIN_SIZE = 32
+UNLABELLED = 255  # in label maps
 _SPLITS = ('train', 'val')
 # Segment ids are distinct within a split: mmdet looks segments up by id and walks through all that share one.
 # Multiples of a constant modulo a prime below 256**3 are distinct, and they look different when the PNG is viewed.
@@ -59,6 +60,7 @@ def make_shapes_dataset(
         out/annotations/instances_{train,val}.json      things, visible masks as RLE
         out/annotations/panoptic_{train,val}.json       things and stuff
         out/annotations/panoptic_{train,val}/000000.png
+        out/annotations/semantic_{train,val}/000000.png   class indices
         out/manifest.json                               the parameters
 
     Categories have the ids 1, 2, ... in the order of ``METAINFO['classes']``, things first.
@@ -146,9 +148,11 @@ def _scenes(split: str, count: int, size: int, seed: int) -> Iterator[Scene]:
 
 
 def _write_split(root: Path, split: str, scenes: Iterator[Scene], bar: ProgressBar | None) -> None:
-    """Write the images, panoptic maps and both annotation files of one split."""
+    """Write the images, panoptic maps, label maps and both annotation files of one split."""
     panoptic_dir = root / 'annotations' / f'panoptic_{split}'
+    semantic_dir = root / 'annotations' / f'semantic_{split}'
     panoptic_dir.mkdir(parents=True)
+    semantic_dir.mkdir()
     (root / split).mkdir()
     images, instances, panoptic = [], [], []
     num_segments = 0
@@ -160,6 +164,8 @@ def _write_split(root: Path, split: str, scenes: Iterator[Scene], bar: ProgressB
         ids = np.concatenate([[0], segment_ids])[scene.segment_map]
         _write_image(root / split / f'{name}.jpg', scene.image, [cv2.IMWRITE_JPEG_QUALITY, 95])
         _write_image(panoptic_dir / f'{name}.png', ids_to_rgb(ids))
+        labels = np.array([UNLABELLED, *scene.labels], np.uint8)[scene.segment_map]
+        _write_image(semantic_dir / f'{name}.png', labels)
 
         segments = [_segment(scene, number) for number in range(1, len(scene.labels) + 1)]
         images.append(dict(id=index + 1, file_name=f'{name}.jpg', height=len(ids), width=len(ids)))
@@ -204,8 +210,11 @@ def _categories() -> tuple[list[dict], list[dict]]:
     return [dict(id=c['id'], name=c['name']) for c in everything if c['isthing']], everything
 
 
-def _write_image(path: Path, rgb: np.ndarray, options: list[int] | None = None) -> None:
-    _, data = cv2.imencode(path.suffix, cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options or [])
+def _write_image(path: Path, image: np.ndarray, options: list[int] | None = None) -> None:
+    """Write an RGB image (h, w, 3) or a label map (h, w), uint8."""
+    if image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    _, data = cv2.imencode(path.suffix, image, options or [])
     path.write_bytes(data)
 
 

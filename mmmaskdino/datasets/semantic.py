@@ -1,0 +1,101 @@
+"""Images and label maps of semantic segmentation, checked. Imported only if mmseg is there."""
+
+import os.path as osp
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mmengine import fileio
+from mmseg.datasets import ADE20KDataset, BaseSegDataset, CityscapesDataset
+from mmseg.registry import DATASETS
+
+from mmmaskdino.datasets.annotation_report import AnnotationReport
+from mmmaskdino.datasets.checked_dataset import NamedErrorsMixin
+from mmmaskdino.datasets.files import DataError, find_missing_files
+from mmmaskdino.datasets.image_loading import with_checked_image_loader
+from mmmaskdino.datasets.seg_map_loading import with_checked_seg_map_loader
+
+
+class CheckedSegDatasetMixin(NamedErrorsMixin):
+    """Checks that every image has its label map before the first is loaded, and each label map when it is.
+
+    Goes before a subclass of mmseg's `BaseSegDataset`. `LoadImageFromFile` and `LoadAnnotations` in the pipeline become
+    :class:`LoadCheckedImage` and :class:`LoadCheckedSegMap`, and an error in the pipeline names the image.
+
+    Args:
+        pipeline: Transform configs or built transforms.
+        kwargs: The arguments of mmseg's dataset.
+    """
+
+    def __init__(self, *, pipeline: Sequence[dict | Callable] = (), **kwargs: Any) -> None:
+        pipeline = with_checked_seg_map_loader(with_checked_image_loader(pipeline))
+        super().__init__(pipeline=pipeline, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """List the images as mmseg does.
+
+        Returns:
+            One entry per image: mmseg's, and `num_classes`.
+
+        Raises:
+            DataError: A folder, an image or a label map is missing, or there is no image; all are listed.
+        """
+        image_folder = self.data_prefix.get('img_path')
+        report = AnnotationReport(self.ann_file or image_folder)
+        if not self.ann_file and not fileio.isdir(image_folder, backend_args=self.backend_args):
+            raise DataError(f'{image_folder}: no such folder (data_root, data_prefix.img_path)')
+        data_list = super().load_data_list()
+        if not data_list:
+            raise DataError(
+                f'{image_folder}: no image with suffix {self.img_suffix} (data_prefix.img_path, img_suffix)'
+            )
+        for key in ('img_path', 'seg_map_path'):
+            paths = [entry[key] for entry in data_list if key in entry]
+            for path in find_missing_files(paths, self.backend_args):
+                report.error(f'no file at {path} (data_root, data_prefix.{key}, img_suffix, seg_map_suffix)')
+        report.raise_errors()
+        self._warn_of_unused_labels(data_list, report)
+        num_classes = len(self.metainfo['classes'])
+        return [{**entry, 'num_classes': num_classes} for entry in data_list]
+
+    def _warn_of_unused_labels(self, data_list: list[dict], report: AnnotationReport) -> None:
+        """Label maps without image are left out, which may be a mistake in a suffix."""
+        folder = self.data_prefix.get('seg_map_path')
+        if self.ann_file or not folder:
+            return
+        used = {osp.normpath(entry['seg_map_path']) for entry in data_list}
+        for name in fileio.list_dir_or_file(
+            folder, list_dir=False, suffix=self.seg_map_suffix, recursive=True, backend_args=self.backend_args
+        ):
+            if osp.normpath(osp.join(folder, name)) not in used:
+                report.warn('label maps without image are left out', name)
+        report.log_warnings()
+
+    def _place(self, idx: int) -> str:
+        return f'image {self.get_data_info(idx)["img_path"]}'
+
+
+@DATASETS.register_module()
+class CheckedSegDataset(CheckedSegDatasetMixin, BaseSegDataset):
+    """Any folder of images and folder of label maps; `metainfo` has `classes` and, optionally, `palette`.
+
+    Args:
+        kwargs: The arguments of mmseg's `BaseSegDataset`.
+    """
+
+
+@DATASETS.register_module()
+class CheckedADE20KDataset(CheckedSegDatasetMixin, ADE20KDataset):
+    """ADE20K scene parsing, 150 classes; label 0 of the files is ignored.
+
+    Args:
+        kwargs: The arguments of mmseg's `ADE20KDataset`.
+    """
+
+
+@DATASETS.register_module()
+class CheckedCityscapesDataset(CheckedSegDatasetMixin, CityscapesDataset):
+    """Cityscapes, 19 classes, with label maps of train ids.
+
+    Args:
+        kwargs: The arguments of mmseg's `CityscapesDataset`.
+    """
