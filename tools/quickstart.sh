@@ -1,19 +1,25 @@
 #!/usr/bin/env bash
 # From a bare clone to a trained Mask DINO, its metrics and pictures, on the CPU; run it again to go on or look again.
-#   tools/quickstart.sh [--seed N]
+#   tools/quickstart.sh [--task panoptic|semantic] [--seed N]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-usage() { echo "usage: tools/quickstart.sh [--seed N]" >&2; exit 2; }
+usage() { echo "usage: tools/quickstart.sh [--task panoptic|semantic] [--seed N]" >&2; exit 2; }
+task=panoptic
 seed=0
-if [ $# -gt 0 ]; then
-  { [ $# -eq 2 ] && [ "$1" = --seed ] && [[ $2 =~ ^[0-9]+$ ]]; } || usage
-  seed=$2
-fi
+while [ $# -gt 0 ]; do
+  case "$1 ${2:-}" in
+    '--task panoptic' | '--task semantic') task=$2 ;;
+    '--seed '*) [[ ${2:-} =~ ^[0-9]+$ ]] || usage; seed=$2 ;;
+    *) usage ;;
+  esac
+  shift 2
+done
 
-config=configs/maskdino/maskdino_r18_shapes_panoptic.py
+config=configs/maskdino/maskdino_r18_shapes_$task.py
 work_dir=work_dirs/quickstart
-if [ "$seed" != 0 ]; then work_dir=work_dirs/quickstart_seed$seed; fi
+if [ "$task" != panoptic ]; then work_dir=${work_dir}_$task; fi
+if [ "$seed" != 0 ]; then work_dir=${work_dir}_seed$seed; fi
 python=.venv/bin/python
 export CUDA_VISIBLE_DEVICES=-1  # setup_env.sh compiles mmcv for the CPU
 say() { printf '\n== %s\n' "$*"; }
@@ -43,7 +49,7 @@ import json
 import sys
 
 for name, value in json.load(open(sys.argv[1])).items():
-    if name.endswith(('bbox_mAP', 'segm_mAP', '/PQ', '/PQ_th', '/PQ_st')):
+    if name.endswith(('bbox_mAP', 'segm_mAP', '/PQ', '/PQ_th', '/PQ_st', 'mIoU', 'mAcc')):
         print(f'{name:24} {value:.3f}')
 PY
 echo "all metrics: $metrics"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmengine.config import Config, DictAction
 from mmengine.dist import get_rank
+from mmengine.evaluator import BaseMetric, DumpResults
 from mmengine.hooks import LoggerHook
 from mmengine.runner import Runner
 
@@ -21,7 +22,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work-dir', help='folder of the log and the metrics; default: work_dirs/<config name>')
     parser.add_argument('--out', help='also write all predictions to this file (.pkl)')
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
-    parser.add_argument('--show-dir', help='write pictures of the predictions to <work dir>/<time>/SHOW_DIR')
+    parser.add_argument(
+        '--show-dir', help='write pictures of the predictions to the folder SHOW_DIR inside the work dir'
+    )
     parser.add_argument('--wait-time', type=float, default=2, help='seconds each picture of --show stays')
     parser.add_argument(
         '--cfg-options',
@@ -54,11 +57,34 @@ def build_config(args: argparse.Namespace) -> Config:
     cfg = load_config(args.config, args.cfg_options, args.work_dir)
     cfg.load_from = args.checkpoint
     if args.show or args.show_dir:
-        from mmdet.engine.hooks.utils import trigger_visualization_hook
-
-        cfg = trigger_visualization_hook(cfg, args)
+        draw_predictions(cfg, args)
     prepare_launcher(cfg, args.launcher)
     return cfg
+
+
+def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
+    """Turn the drawing of predictions on.
+
+    Raises:
+        ValueError: If the config has no visualization hook.
+    """
+    hook = cfg.default_hooks.get('visualization')
+    if hook is None:
+        raise ValueError('--show and --show-dir expect default_hooks.visualization in the config, got none')
+    hook.update(draw=True, interval=1)
+    if args.show:
+        hook.update(show=True, wait_time=args.wait_time)
+    if args.show_dir and 'Seg' in hook.type:  # mmseg's hook leaves the place to the visualizer
+        cfg.visualizer.save_dir = str(Path(cfg.work_dir) / args.show_dir)
+    elif args.show_dir:
+        hook.test_out_dir = args.show_dir
+
+
+def dump_metric(cfg: Config, path: str) -> BaseMetric:
+    """The metric that writes all predictions to a file; that of mmdet makes masks small."""
+    from mmdet.evaluation import DumpDetResults
+
+    return (DumpResults if cfg.default_scope == 'mmseg' else DumpDetResults)(out_file_path=path)
 
 
 def keep_one_writer(runner: Runner) -> None:
@@ -78,9 +104,7 @@ def main() -> None:
     runner = build_runner(cfg)
     keep_one_writer(runner)
     if args.out is not None:
-        from mmdet.evaluation import DumpDetResults
-
-        runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
+        runner.test_evaluator.metrics.append(dump_metric(cfg, args.out))
     runner.test()
 
 

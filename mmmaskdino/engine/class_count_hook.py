@@ -42,7 +42,10 @@ class ClassCountCheckHook(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         for part in iterate_datasets(dataset):
             place = f'{dataloader_name}.dataset ({type(part).__name__}, {getattr(part, "ann_file", "no ann_file")})'
-            check_class_counts(model.panoptic_head, part.metainfo, place)
+            if hasattr(model, 'decode_head'):
+                check_num_classes(model.decode_head, part.metainfo, place)
+            else:
+                check_class_counts(model.panoptic_head, part.metainfo, place)
 
 
 def iterate_datasets(dataset: Any) -> Iterator[Any]:
@@ -82,4 +85,23 @@ def check_class_counts(head: Any, metainfo: dict, place: str) -> None:
             f'model.panoptic_head has num_things_classes={head.num_things_classes} and '
             f'num_stuff_classes={head.num_stuff_classes}, but {place} has {expected[0]} thing classes and '
             f'{expected[1]} stuff classes (metainfo.classes, thing_classes, stuff_classes); make them equal'
+        )
+
+
+def check_num_classes(decode_head: Any, metainfo: dict, place: str) -> None:
+    """Compare the class count of a decode head of mmseg with the classes of a dataset.
+
+    Args:
+        decode_head: Has `num_classes`.
+        metainfo: The dataset's, with `classes`.
+        place: Config key of the dataset, for the message.
+
+    Raises:
+        ValueError: They differ; both config keys are named.
+    """
+    expected = len(metainfo['classes'])
+    if decode_head.num_classes != expected:
+        raise ValueError(
+            f'model.decode_head has num_classes={decode_head.num_classes}, but {place} has {expected} classes '
+            '(metainfo.classes); make them equal'
         )

@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from mmdet.registry import OPTIMIZERS
+from mmengine.registry import OPTIMIZERS
 from mmengine.utils import digit_version
 
 
-@OPTIMIZERS.register_module()
+@OPTIMIZERS.register_module()  # of mmengine, so that mmdet and mmseg find it
 class FusedAdamW(torch.optim.AdamW):
     """AdamW, fused on the GPU and, from torch 2.4 on, on the CPU; elsewhere the plain one.
 

@@ -1,6 +1,6 @@
 """Pictures of ground truth beside prediction, for people to judge."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -8,7 +8,7 @@ import torch
 from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import BaseBoxes
-from mmengine.structures import InstanceData, PixelData
+from mmengine.structures import BaseDataElement, InstanceData, PixelData
 
 from mmmaskdino.visualization.local_visualizer import MaskDINOVisualizer
 
@@ -19,18 +19,18 @@ TITLE_HEIGHT = 26
 
 def draw_comparison(
     image: np.ndarray,
-    data_sample: DetDataSample,
+    data_sample: BaseDataElement,
     dataset_meta: dict,
     name: str = 'image',
     scale: float | None = None,
     score_thr: float = 0.3,
 ) -> np.ndarray:
-    """Draw an image, its objects and its panoptic segments, each annotated and predicted, side by side.
+    """Draw an image, its objects, panoptic segments and classes, each annotated and predicted, side by side.
 
     Args:
         image: (h, w, 3) uint8, RGB.
-        data_sample: Any of gt_instances, pred_instances, gt_panoptic_seg, pred_panoptic_seg, in pixels of the image;
-            each gives one column.
+        data_sample: Any of gt_instances, pred_instances, gt_panoptic_seg, pred_panoptic_seg, pred_sem_seg (and then
+            gt_sem_seg), in pixels of the image; each gives one column.
         dataset_meta: 'classes' and, optionally, 'palette'.
         name: Title of the column with the image.
         scale: Factor by which to enlarge the image; None enlarges small images so that the names can be read.
@@ -55,15 +55,10 @@ def draw_comparison(
         if key in data_sample:
             instances = _enlarge_instances(data_sample.get(key), image.shape[:2], scale, score_thr)
             columns.append(_titled(visualizer.draw_instances(enlarged, instances), title))
-    for key, title in (
-        ('gt_panoptic_seg', 'panoptic: ground truth'),
-        ('pred_panoptic_seg', 'panoptic: prediction'),
-    ):
-        if key in data_sample:
-            segments = np.asarray(data_sample.get(key).sem_seg)[0]
-            _check_size(segments.shape, image.shape[:2], key)
-            segments = PixelData(sem_seg=_enlarge(segments.astype(np.int32), scale, cv2.INTER_NEAREST)[None])
-            columns.append(_titled(visualizer.draw_panoptic(enlarged, segments), title))
+    for key, title, segments in _segment_maps(data_sample, len(dataset_meta['classes'])):
+        _check_size(segments.shape, image.shape[:2], key)
+        segments = PixelData(sem_seg=_enlarge(segments.astype(np.int32), scale, cv2.INTER_NEAREST)[None])
+        columns.append(_titled(visualizer.draw_panoptic(enlarged, segments), title))
     return _join(columns, axis=1)
 
 
@@ -99,6 +94,21 @@ def panoptic_ground_truth(data_sample: DetDataSample, num_classes: int) -> Pixel
     for number, (mask, label) in enumerate(zip(_mask_array(instances.masks), instances.labels, strict=True), start=1):
         segments[mask] = int(label) + INSTANCE_OFFSET * number
     return PixelData(sem_seg=torch.from_numpy(segments[None]))
+
+
+def _segment_maps(data_sample: BaseDataElement, num_classes: int) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Key, title and map (h, w) of label + 1000 * instance of each panoptic and each semantic segmentation."""
+    for kind, title in (('panoptic_seg', 'panoptic'), ('sem_seg', 'classes')):
+        # Annotated classes come with panoptic annotations too, so they are drawn only where classes are predicted.
+        sources = ('gt', 'pred') if kind == 'panoptic_seg' or 'pred_sem_seg' in data_sample else ()
+        for source in sources:
+            key = f'{source}_{kind}'
+            if key in data_sample:
+                data = data_sample.get(key)
+                segments = np.asarray(data.sem_seg if 'sem_seg' in data else data.data)[0]  # mmseg's name is data
+                if kind == 'sem_seg':
+                    segments = np.minimum(segments, num_classes)  # 255 becomes void
+                yield key, f'{title}: {dict(gt="ground truth", pred="prediction")[source]}', segments
 
 
 def _enlarge_instances(instances: InstanceData, size: tuple, scale: float, score_thr: float) -> InstanceData:

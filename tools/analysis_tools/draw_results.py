@@ -8,13 +8,14 @@ import cv2
 import numpy as np
 import torch
 from mmcv.transforms import Compose, LoadImageFromFile
-from mmdet.apis import init_detector
 from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs
-from mmdet.registry import DATASETS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, DictAction
 from mmengine.dataset import BaseDataset, pseudo_collate
-from mmengine.registry import init_default_scope
+from mmengine.model import BaseModel
+from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.runner import load_checkpoint
+from mmengine.structures import BaseDataElement
 from mmengine.utils import track_iter_progress
 
 import mmmaskdino  # noqa: F401  registers the model
@@ -37,9 +38,34 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def load_ground_truth(dataset: BaseDataset, index: int) -> tuple[np.ndarray, DetDataSample]:
+def build_model(config: Config, checkpoint: str, device: str) -> BaseModel:
+    """The trained model of mmdet or mmseg, for prediction."""
+    model = MODELS.build(config.model)
+    load_checkpoint(model, checkpoint, map_location='cpu')
+    return model.to(device).eval()
+
+
+def load_ground_truth(dataset: BaseDataset, index: int) -> tuple[np.ndarray, BaseDataElement]:
     """The image, (h, w, 3) uint8 RGB, and its annotations in its own size, whatever the test pipeline does to them."""
     data_info = dataset.get_data_info(index)
+    is_semantic = 'reduce_zero_label' in data_info
+    packed = (load_label_map if is_semantic else load_objects)(dataset, data_info)
+    return packed['inputs'].permute(1, 2, 0).numpy()[..., ::-1], packed['data_samples']
+
+
+def load_label_map(dataset: BaseDataset, data_info: dict) -> dict:
+    """The image and label map of a dataset of mmseg."""
+    from mmseg.datasets.transforms import PackSegInputs
+
+    from mmmaskdino.datasets import LoadCheckedSegMap
+
+    backend_args = dataset.backend_args
+    steps = [LoadImageFromFile(backend_args=backend_args), LoadCheckedSegMap(backend_args=backend_args)]
+    return Compose([*steps, PackSegInputs()])(data_info)
+
+
+def load_objects(dataset: BaseDataset, data_info: dict) -> dict:
+    """The image, objects and segments of a dataset of mmdet."""
     backend_args = dataset.backend_args
     is_panoptic = bool(data_info.get('seg_map_path'))
     if is_panoptic:
@@ -49,10 +75,10 @@ def load_ground_truth(dataset: BaseDataset, index: int) -> tuple[np.ndarray, Det
         load_annotations = LoadAnnotations(with_bbox=True, with_mask=with_mask, backend_args=backend_args)
     load = Compose([LoadImageFromFile(backend_args=backend_args), load_annotations, PackDetInputs()])
     packed = load(data_info)
-    data_sample = packed['data_samples']
     if is_panoptic:
+        data_sample: DetDataSample = packed['data_samples']
         data_sample.gt_panoptic_seg = panoptic_ground_truth(data_sample, len(dataset.metainfo['classes']))
-    return packed['inputs'].permute(1, 2, 0).numpy()[..., ::-1], data_sample
+    return packed
 
 
 def draw(args: argparse.Namespace) -> Path:
@@ -63,7 +89,7 @@ def draw(args: argparse.Namespace) -> Path:
     config.merge_from_dict(args.cfg_options or {})
     init_default_scope(config.get('default_scope', 'mmdet'))
     dataset = DATASETS.build(config.test_dataloader.dataset)
-    model = init_detector(config, args.checkpoint, device=args.device)
+    model = build_model(config, args.checkpoint, args.device)
 
     out_dir = Path(args.out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -72,7 +98,7 @@ def draw(args: argparse.Namespace) -> Path:
         image, data_sample = load_ground_truth(dataset, index)
         with torch.no_grad():
             prediction = model.test_step(pseudo_collate([dataset[index]]))[0]
-        for key in ('pred_instances', 'pred_panoptic_seg'):
+        for key in ('pred_instances', 'pred_panoptic_seg', 'pred_sem_seg'):
             if key in prediction:
                 data_sample.set_data({key: prediction.get(key)})
         path = Path(data_sample.img_path)

@@ -1,4 +1,4 @@
-"""Generate the quick-start dataset: shapes over textured ground, in COCO instance and COCO panoptic format."""
+"""Generate the quick-start dataset: shapes over textured ground, in COCO instance, COCO panoptic and label map format."""
 
 import argparse
 import sys

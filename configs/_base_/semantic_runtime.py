@@ -1,0 +1,6 @@
+_base_ = 'default_runtime.py'
+
+default_scope = 'mmseg'
+default_hooks = dict(visualization=dict(type='SegVisualizationHook'))
+custom_hooks = [dict(type='mmdet.ClassCountCheckHook')]
+visualizer = dict(type='SegLocalVisualizer')
