@@ -6,16 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmdet.registry import DATASETS, HOOKS, METRICS, MODELS, TRANSFORMS
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import PARAM_SCHEDULERS
+from mmengine.registry import DATASETS, HOOKS, METRICS, MODELS, PARAM_SCHEDULERS, TRANSFORMS, DefaultScope
 from torch import nn
 from torch._subclasses import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 import mmmaskdino  # noqa: F401
-from mmmaskdino.converters.official import ALIASES, head_name, level_order, resnet_name
+from mmmaskdino.converters import convert_model
 
 CONFIGS = Path(__file__).parents[1] / 'configs' / 'maskdino'
 NAMES = sorted(path.stem for path in CONFIGS.glob('*.py'))
@@ -25,14 +24,24 @@ RECORDED = {
     'maskdino_r50_coco_instance': 'coco_instance_r50_4s_2048',
     'maskdino_r50-3level_coco_instance': 'coco_instance_r50_hid1024_3s',
     'maskdino_r50_coco_panoptic': 'coco_panoptic_r50_2048',
+    'maskdino_r50_ade20k_semantic': 'ade20k_semantic_r50',
+    'maskdino_r50_cityscapes_semantic': 'cityscapes_semantic_r50',
 }
 PARAMETERS = {
     'maskdino_r50_coco_instance': 52_058_004,
     'maskdino_r50-3level_coco_instance': 43_816_436,
     'maskdino_r50_coco_panoptic': 52_085_193,
+    'maskdino_r50_ade20k_semantic': 43_812_299,
+    'maskdino_r50_cityscapes_semantic': 43_798_216,
 }
 
 recorded_configs = pytest.mark.parametrize(('name', 'recipe'), RECORDED.items())
+recorded_mmdet_configs = pytest.mark.parametrize(
+    ('name', 'recipe'), [item for item in RECORDED.items() if not item[0].endswith('semantic')]
+)
+recorded_mmseg_configs = pytest.mark.parametrize(
+    ('name', 'recipe'), [item for item in RECORDED.items() if item[0].endswith('semantic')]
+)
 
 
 def load(name):
@@ -41,8 +50,21 @@ def load(name):
 
 def build(cfg):
     """The model without memory for its weights."""
-    with torch.device('meta'):
+    with torch.device('meta'), DefaultScope.overwrite_default_scope(cfg.default_scope):
         return MODELS.build(cfg.model)
+
+
+def head_name_of(cfg):
+    return 'decode_head' if cfg.default_scope == 'mmseg' else 'panoptic_head'
+
+
+def head_of(cfg):
+    return cfg.model[head_name_of(cfg)]
+
+
+def find(registry, name, cfg):
+    """What a run of the config gets for the name."""
+    return registry.get(name if '.' in name else f'{cfg.default_scope}.{name}')
 
 
 @pytest.fixture
@@ -51,32 +73,33 @@ def recipe_of(shared_golden):
     return lambda name: json.loads((shared_golden / 'keys' / f'{name}.json').read_text())
 
 
-@pytest.fixture(autouse=True)
-def _scope(mmdet_scope):
-    """As in a run."""
-
-
 @pytest.mark.parametrize('name', NAMES)
 def test_every_part_is_known(name):
     cfg = load(name)
-    assert cfg.default_scope == 'mmdet' and cfg.custom_imports == dict(imports=['mmmaskdino'])
+    assert cfg.default_scope == ('mmseg' if name.endswith('semantic') else 'mmdet')
+    assert cfg.custom_imports == dict(imports=['mmmaskdino'])
     model = build(cfg)
-    assert model.panoptic_fusion_head.num_classes == model.panoptic_head.num_classes
+    if cfg.default_scope == 'mmdet':
+        assert model.panoptic_fusion_head.num_classes == model.panoptic_head.num_classes
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
-        assert DATASETS.get(loader.dataset.type) is not None
-        assert all(TRANSFORMS.get(step.type) is not None for step in loader.dataset.pipeline)
-        assert loader.dataset.pipeline[-1].type == 'PackDetInputs'
+        assert find(DATASETS, loader.dataset.type, cfg) is not None
+        assert all(find(TRANSFORMS, step.type, cfg) is not None for step in loader.dataset.pipeline)
+        packing = dict(mmdet='PackDetInputs', mmseg='PackSegInputs')[cfg.default_scope]
+        assert loader.dataset.pipeline[-1].type == packing
     for evaluators in (cfg.val_evaluator, cfg.test_evaluator):
         for metric in evaluators if isinstance(evaluators, list) else [evaluators]:
-            assert METRICS.get(metric.type) is not None
-    assert all(HOOKS.get(hook.type) is not None for hook in (*cfg.custom_hooks, *cfg.default_hooks.values()))
+            assert find(METRICS, metric.type, cfg) is not None
+    assert all(find(HOOKS, hook.type, cfg) is not None for hook in (*cfg.custom_hooks, *cfg.default_hooks.values()))
 
 
 @pytest.mark.parametrize('name', NAMES)
 def test_classes_of_model_and_data(name):
     cfg = load(name)
-    head, dataset = cfg.model.panoptic_head, cfg.train_dataloader.dataset
-    metainfo = dataset.get('metainfo') or DATASETS.get(dataset.type).METAINFO
+    head, dataset = head_of(cfg), cfg.train_dataloader.dataset
+    metainfo = dataset.get('metainfo') or find(DATASETS, dataset.type, cfg).METAINFO
+    if cfg.default_scope == 'mmseg':
+        assert head.num_classes == len(metainfo['classes'])
+        return
     num_things = len(metainfo.get('thing_classes', metainfo['classes']))
     panoptic = 'Panoptic' in dataset.type
     assert head.num_things_classes == num_things
@@ -87,12 +110,16 @@ def test_classes_of_model_and_data(name):
 def test_name_is_true(name):
     cfg = load(name)
     backbone, dataset, task = re.fullmatch(r'maskdino_([^_]+)_([^_]+)_([^_]+)(?:_\d+e)?', name).groups()
-    head, test_cfg = cfg.model.panoptic_head, cfg.model.test_cfg
+    head, test_cfg = head_of(cfg), cfg.model.test_cfg
     assert cfg.model.backbone.depth == int(re.match(r'r(\d+)', backbone)[1])
     if cfg.model.backbone.depth >= 50:  # the small models, of no published recipe, are free
         levels = re.search(r'(\d+)level', backbone)
-        assert len(head.pixel_decoder.encoder_strides) == (int(levels[1]) if levels else 4)
-    assert dataset in cfg.train_dataloader.dataset.data_root
+        usual = 3 if task == 'semantic' else 4
+        assert len(head.pixel_decoder.encoder_strides) == (int(levels[1]) if levels else usual)
+    assert dataset.removesuffix('20k') in cfg.train_dataloader.dataset.data_root
+    assert (cfg.default_scope == 'mmseg') == (task == 'semantic')
+    if task == 'semantic':
+        return
     assert (head.num_stuff_classes > 0) == bool(test_cfg.panoptic_on) == (task == 'panoptic')
     assert (head.mask_dims is None) == (task == 'detection')
 
@@ -125,26 +152,17 @@ def test_number_of_parameters(name, count):
     model = build(load(name))
     batch_norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     # The reference holds its frozen batch norms as buffers.
-    frozen = sum(p.numel() for norm in batch_norms for p in norm.parameters())
-    assert all(not p.requires_grad for norm in batch_norms for p in norm.parameters())
+    frozen = sum(p.numel() for norm in batch_norms for p in norm.parameters() if not p.requires_grad)
+    assert (frozen == 0) == ('cityscapes' in name)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert trained == sum(p.numel() for p in model.parameters()) - frozen == count
 
 
-def names_here(recipe):
+def names_here(recipe, head):
     """{official name of a parameter: name in this package}, as the converter has it."""
-    lateral = 'sem_seg_head.pixel_decoder.input_proj.'
     with torch.device('meta'):
-        projections = {k[13:]: torch.empty(v) for k, v in recipe['state_dict'].items() if k.startswith(lateral)}
-    order = level_order(projections)
-    names = {}
-    for key in recipe['optimizer_param_lr_wd']:
-        part, _, name = key.partition('.')
-        for pattern, replacement in ALIASES:
-            name = re.sub(pattern, replacement, name)
-        is_backbone = part == 'backbone'
-        names[key] = f'backbone.{resnet_name(name)}' if is_backbone else f'panoptic_head.{head_name(name, *order)}'
-    return names
+        tensors = {name: torch.empty(recipe['state_dict'][name]) for name in recipe['optimizer_param_lr_wd']}
+    return convert_model(tensors, f'{head}.').used
 
 
 @recorded_configs
@@ -157,7 +175,7 @@ def test_optimiser_groups(name, recipe, recipe_of):
     got = {}
     for group in optimizer.param_groups:
         got |= {names[id(p)]: (group['lr'], group['weight_decay']) for p in group['params'] if p.requires_grad}
-    official = names_here(recipe)
+    official = names_here(recipe, head_name_of(cfg))
     wanted = {official[key]: pytest.approx(values) for key, values in recipe['optimizer_param_lr_wd'].items()}
     assert len(wanted) == len(recipe['optimizer_param_lr_wd'])
     assert got == wanted
@@ -197,8 +215,8 @@ def test_learning_rate_over_time(name, recipe, recipe_of):
 
 @recorded_configs
 def test_model_is_the_recorded_one(name, recipe, recipe_of):
-    cfg, recipe = load(name).model, recipe_of(recipe)['resolved']
-    head, pixel, decoder = cfg.panoptic_head, recipe['pixel_decoder'], recipe['decoder']
+    cfg, recipe = load(name), recipe_of(recipe)['resolved']
+    head, pixel, decoder = head_of(cfg), recipe['pixel_decoder'], recipe['decoder']
     assert head.dim == pixel['conv_dim'] == decoder['hidden_dim'] and head.mask_dims == pixel['mask_dim']
     assert head.num_heads == pixel['nheads'] == decoder['nheads_actual']
     assert head.num_points == pixel['n_points'] == decoder['dec_n_points']
@@ -207,30 +225,45 @@ def test_model_is_the_recorded_one(name, recipe, recipe_of):
     assert head.pixel_decoder.ffn_dim == pixel['dim_feedforward']
     assert head.decoder.num_layers == decoder['dec_layers'] and head.decoder.ffn_dim == decoder['dim_feedforward']
     assert head.query_init.num_queries == decoder['num_queries']
-    boxes = {'no': 'predicted'}.get(decoder['initialize_box_type'], decoder['initialize_box_type'])
-    assert head.query_init.initial_boxes == boxes
-    sizes = [0.05 * 2**i for i in range(pixel['total_num_feature_levels'])]
-    finest_last = pixel['feature_order'] == 'low2high'
-    assert head.query_init.proposal_sizes == pytest.approx(sizes[::-1] if finest_last else sizes)
-    assert head.num_things_classes + head.num_stuff_classes == decoder['num_classes']
+    assert build(cfg).get_submodule(head_name_of(cfg)).num_classes == decoder['num_classes']
     dn = recipe['dn']
     assert head.denoising.num_queries == dn['dn_num'] and head.denoising.box_noise == dn['dn_noise_scale']
     assert head.denoising.label_noise == dn['dn_noise_scale'] / 2
-    preprocessor = cfg.data_preprocessor
+    preprocessor = cfg.model.data_preprocessor
     assert preprocessor.mean == recipe['backbone']['pixel_mean'] and preprocessor.std == recipe['backbone']['pixel_std']
-    assert preprocessor.bgr_to_rgb and preprocessor.pad_size_divisor == recipe['test']['size_divisibility']
+    assert preprocessor.bgr_to_rgb
+
+
+@recorded_configs
+def test_query_start_is_the_recorded_one(name, recipe, recipe_of):
+    cfg, recipe = load(name), recipe_of(recipe)['resolved']
+    start, pixel, decoder = head_of(cfg).query_init, recipe['pixel_decoder'], recipe['decoder']
+    assert start.type == ('EncoderQuerySelection' if decoder['two_stage'] else 'LearnedQueries')
+    assert decoder['two_stage'] or not decoder['learn_tgt']
+    if not decoder['two_stage']:
+        return
+    boxes = {'no': 'predicted'}.get(decoder['initialize_box_type'], decoder['initialize_box_type'])
+    assert start.initial_boxes == boxes
+    sizes = [0.05 * 2**i for i in range(pixel['total_num_feature_levels'])]
+    finest_last = pixel['feature_order'] == 'low2high'
+    assert start.proposal_sizes == pytest.approx(sizes[::-1] if finest_last else sizes)
 
 
 @recorded_configs
 def test_losses_and_costs_are_the_recorded_ones(name, recipe, recipe_of):
-    criterion, recipe = load(name).model.panoptic_head.criterion, recipe_of(recipe)['resolved']
+    criterion, recipe = head_of(load(name)).criterion, recipe_of(recipe)['resolved']
     weights = {term: criterion[f'loss_{term}'].loss_weight for term in ('cls', 'bbox', 'iou', 'mask', 'dice')}
     wanted = recipe['loss_weights']
     assert weights == {term: wanted[{'bbox': 'box', 'iou': 'giou'}.get(term, term)] for term in weights}
     costs = [cost.get('cost', cost) for cost in criterion.assigner.match_costs]
+    if recipe['semantic_ce_loss_config']:
+        assert criterion.loss_cls.type == 'QueryCrossEntropyLoss'
+        assert criterion.loss_cls.no_object_weight == wanted['no_object_weight']
     wanted = recipe['matcher_cost']
+    # Chosen differently: the reference matches softmax models by their focal cost.
+    matching = 'ClassificationCost' if recipe['semantic_ce_loss_config'] else 'FocalLossCost'
     assert {cost.type: cost.weight for cost in costs} == {
-        'FocalLossCost': wanted['cls'],
+        matching: wanted['cls'],
         'BBoxL1Cost': wanted['box'],
         'IoUCost': wanted['giou'],
         'PointBCECost': wanted['mask'],
@@ -242,7 +275,44 @@ def test_losses_and_costs_are_the_recorded_ones(name, recipe, recipe_of):
     assert criterion.importance_sample_ratio == points['importance_sample_ratio']
 
 
+@recorded_mmseg_configs
+def test_images_of_mmseg_are_as_recorded(name, recipe, recipe_of):
+    cfg, recipe = load(name), recipe_of(recipe)['resolved']
+    resize, crop, colour, flip = (next(iter(step.values())) for step in recipe['train_transforms_built'])
+    steps = {step.type: step for step in cfg.train_dataloader.dataset.pipeline}
+    assert steps['RandomChoiceResize'].scales == resize['short_edge_length'] and resize['sample_style'] == 'choice'
+    assert steps['RandomChoiceResize'].resize_type == 'ResizeShortestEdge'
+    assert steps['RandomChoiceResize'].max_size == resize['max_size']
+    assert steps['RandomCrop'].crop_size == tuple(crop['crop_size']) == cfg.model.data_preprocessor.size
+    # Both draw a crop anew where one category has the whole of it: mmseg if its share is not less, and 1 is no limit.
+    pixels = crop['crop_size'][0] * crop['crop_size'][1]
+    assert 1 - 1 / pixels < steps['RandomCrop'].cat_max_ratio < crop['single_category_max_area'] == 1
+    assert steps['RandomFlip'].prob == flip['prob']
+    assert steps['RandomFlip'].get('direction', 'horizontal') == 'horizontal' and not flip['vertical']
+    distortion = find(TRANSFORMS, 'PhotoMetricDistortion', cfg)(**steps['PhotoMetricDistortion'].get('args', {}))
+    assert distortion.brightness_delta == colour['brightness_delta'] and distortion.hue_delta == colour['hue_delta']
+    assert (distortion.contrast_lower, distortion.contrast_upper) == (colour['contrast_low'], colour['contrast_high'])
+    bounds = (colour['saturation_low'], colour['saturation_high'])
+    assert (distortion.saturation_lower, distortion.saturation_upper) == bounds
+    test_steps = {step.type: step for step in cfg.test_dataloader.dataset.pipeline}
+    short, longest = recipe['test']['min_size_test'], recipe['test']['max_size_test']
+    assert test_steps['Resize'].scale == (longest, short) and test_steps['Resize'].keep_ratio
+    assert list(test_steps).index('Resize') < list(test_steps).index('LoadAnnotations')
+    assert cfg.model.test_cfg == dict(mode='whole') and recipe['test']['size_divisibility'] == 32
+
+
 @recorded_configs
+def test_backbone_norm_is_the_recorded_one(name, recipe, recipe_of):
+    cfg, norm = load(name), recipe_of(recipe)['resolved']['backbone']['resnet']['NORM']
+    backbone = cfg.model.backbone
+    assert backbone.norm_cfg.type == 'BN' and backbone.frozen_stages == -1
+    assert (backbone.norm_cfg.requires_grad, backbone.norm_eval) == dict(FrozenBN=(False, True), SyncBN=(True, False))[
+        norm
+    ]
+    assert cfg.get('sync_bn') == ('torch' if norm == 'SyncBN' else None)
+
+
+@recorded_mmdet_configs
 def test_images_are_as_recorded(name, recipe, recipe_of):
     cfg, recipe = load(name), recipe_of(recipe)['resolved']
     flip, resize, crop = (next(iter(step.values())) for step in recipe['train_transforms_built'])
@@ -260,9 +330,10 @@ def test_images_are_as_recorded(name, recipe, recipe_of):
     test_steps = {step.type: step for step in cfg.test_dataloader.dataset.pipeline}
     short, longest = recipe['test']['min_size_test'], recipe['test']['max_size_test']
     assert sorted(test_steps['Resize'].scale) == [short, longest] and test_steps['Resize'].keep_ratio
+    assert cfg.model.data_preprocessor.pad_size_divisor == recipe['test']['size_divisibility']
 
 
-@recorded_configs
+@recorded_mmdet_configs
 def test_results_are_as_recorded(name, recipe, recipe_of):
     test_cfg, test = load(name).model.test_cfg, recipe_of(recipe)['resolved']['test']
     assert (test_cfg.instance_on, test_cfg.panoptic_on) == (test['instance_on'], test['panoptic_on'])
@@ -281,7 +352,8 @@ def test_cost_of_a_prediction(size, limit):
     divisor = cfg.model.data_preprocessor.pad_size_divisor
     padded = [-(-side // divisor) * divisor for side in size]
     with FakeTensorMode(), torch.no_grad():
-        model = MODELS.build(cfg.model).eval()
+        with DefaultScope.overwrite_default_scope('mmdet'):
+            model = MODELS.build(cfg.model).eval()
         with FlopCounterMode(display=False) as counter:
             model(torch.zeros(1, 3, *padded), mode='tensor')
     assert 0.9 * limit < counter.get_total_flops() / 2 <= limit
