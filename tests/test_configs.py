@@ -336,7 +336,8 @@ def test_images_are_as_recorded(name, recipe, recipe_of):
 @recorded_mmdet_configs
 def test_results_are_as_recorded(name, recipe, recipe_of):
     test_cfg, test = load(name).model.test_cfg, recipe_of(recipe)['resolved']['test']
-    assert (test_cfg.instance_on, test_cfg.panoptic_on) == (test['instance_on'], test['panoptic_on'])
+    for task in ('instance_on', 'panoptic_on', 'semantic_on'):
+        assert test_cfg.get(task, False) == test[task]
     assert test_cfg.max_per_image == test['detections_per_image']
     if test_cfg.panoptic_on:
         assert test_cfg.object_mask_thr == test['object_mask_threshold']

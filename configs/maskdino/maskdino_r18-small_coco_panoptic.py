@@ -27,5 +27,5 @@ test_dataloader = val_dataloader
 
 model = dict(
     panoptic_head=dict(num_stuff_classes=53, query_init=dict(num_queries=100), criterion=dict(decouple_stuff=True)),
-    test_cfg=dict(panoptic_on=True, object_mask_thr=0.25, overlap_thr=0.8, temperature=0.06),
+    test_cfg=dict(panoptic_on=True, semantic_on=True, object_mask_thr=0.25, overlap_thr=0.8, temperature=0.06),
 )

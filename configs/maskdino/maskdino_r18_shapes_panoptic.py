@@ -8,7 +8,7 @@ _base_ = [
 
 model = dict(
     panoptic_head=dict(num_things_classes=6, num_stuff_classes=4, criterion=dict(decouple_stuff=True)),
-    test_cfg=dict(panoptic_on=True, object_mask_thr=0.25, overlap_thr=0.8, temperature=0.06),
+    test_cfg=dict(panoptic_on=True, semantic_on=True, object_mask_thr=0.25, overlap_thr=0.8, temperature=0.06),
 )
 
 max_iters = 1500

@@ -2,12 +2,22 @@ from importlib.util import find_spec
 
 from mmmaskdino.datasets.coco_instance import CheckedCocoDataset
 from mmmaskdino.datasets.coco_panoptic import CheckedCocoPanopticDataset
+from mmmaskdino.datasets.coco_style import (
+    CheckedADE20KInstanceDataset,
+    CheckedADE20KPanopticDataset,
+    CheckedCityscapesInstanceDataset,
+    CheckedCityscapesPanopticDataset,
+)
 from mmmaskdino.datasets.files import DataError
 from mmmaskdino.datasets.image_loading import LoadCheckedImage
 from mmmaskdino.datasets.panoptic_ids import ids_to_rgb, read_panoptic_png, rgb_to_ids
 from mmmaskdino.datasets.panoptic_loading import LoadCocoPanopticAnnotations
 
 __all__ = [
+    'CheckedADE20KInstanceDataset',
+    'CheckedADE20KPanopticDataset',
+    'CheckedCityscapesInstanceDataset',
+    'CheckedCityscapesPanopticDataset',
     'CheckedCocoDataset',
     'CheckedCocoPanopticDataset',
     'DataError',

@@ -65,6 +65,8 @@ class CheckedDatasetMixin(NamedErrorsMixin):
         kwargs: The arguments of mmdet's dataset.
     """
 
+    CLASSES_IN_ANY_ORDER = False
+
     def __init__(self, *, pipeline: Sequence[dict | Callable] = (), **kwargs: Any) -> None:
         super().__init__(pipeline=with_checked_image_loader(pipeline), **kwargs)
 
@@ -82,7 +84,9 @@ class CheckedDatasetMixin(NamedErrorsMixin):
         content = self._read_annotations()
         check_lists(content, report, annotations_optional=self.test_mode)
         images = index_images(content['images'], report)
-        self.cat_ids = check_categories(content['categories'], self.metainfo['classes'], report)
+        self.cat_ids = check_categories(
+            content['categories'], self.metainfo['classes'], report, self.CLASSES_IN_ANY_ORDER
+        )
         self.cat2label = {cat_id: label for label, cat_id in enumerate(self.cat_ids)}
         annotations = self._check_annotations(content, images, report)
         self._check_files([image for image in images.values() if image is not None], report)

@@ -76,7 +76,9 @@ def _find_image_fault(image: dict) -> str | None:
     return None
 
 
-def check_categories(categories: list[dict], classes: Sequence[str], report: AnnotationReport) -> list[int]:
+def check_categories(
+    categories: list[dict], classes: Sequence[str], report: AnnotationReport, any_order: bool = False
+) -> list[int]:
     """Check the categories against the classes of the dataset's metainfo.
 
     Labels are positions in `classes`, while mmdet's datasets and metrics take them from the order of the categories in
@@ -84,8 +86,9 @@ def check_categories(categories: list[dict], classes: Sequence[str], report: Ann
 
     Args:
         categories: Entries with `id` and `name`.
-        classes: Class names of the dataset's metainfo; a subset of the file's in its order.
+        classes: Class names of the dataset's metainfo; a subset of the file's.
         report: Collects the problems.
+        any_order: Whether everything that reads the labels finds the categories by name.
 
     Returns:
         The category ids of the classes, in their order.
@@ -110,11 +113,12 @@ def check_categories(categories: list[dict], classes: Sequence[str], report: Ann
             f'metainfo.classes has {missing}, which are not among the categories of the file, {names}; '
             'set metainfo=dict(classes=(...)) of the dataset and the class count of the model to the categories'
         )
-    elif [category['name'] for category in listed] != list(classes):
+    elif not any_order and [category['name'] for category in listed] != list(classes):
         report.error(
             'metainfo.classes must be in the order of the categories in the file, '
             f'{[category["name"] for category in listed]}, got {list(classes)}'
         )
     if report.num_errors > num_errors_before:
         report.raise_errors()
-    return [category['id'] for category in listed]
+    position = {name: label for label, name in enumerate(classes)}
+    return [category['id'] for category in sorted(listed, key=lambda category: position[category['name']])]

@@ -18,13 +18,16 @@ class CheckedCocoPanopticDataset(CheckedDatasetMixin, CocoPanopticDataset):
     """mmdet's `CocoPanopticDataset` that says what is wrong with a file instead of leaving it out.
 
     Errors at start, all at once: missing images, PNGs, lists or keys; images one pixel high or wide; images without
-    exactly one entry in `annotations`; metainfo classes that are not the file's, in another order, or not things first;
+    exactly one entry in `annotations`; metainfo classes that are not the file's, or not things first;
     segments of categories that are no class. Whether the ids of a PNG and of the json agree is checked by
     `LoadCocoPanopticAnnotations`. The PNG is the one that the entry names; mmdet guesses it from the image's name.
 
     Args:
         kwargs: The arguments of mmdet's `CocoPanopticDataset`.
     """
+
+    # The panoptic metrics find categories by name; files of Cityscapes have stuff first.
+    CLASSES_IN_ANY_ORDER = True
 
     def load_data_list(self) -> list[dict]:
         """Read and check the annotation file; see the base class."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,19 @@ def read_categories(ann_file: str, backend_args: dict[str, Any] | None = None) -
         if key != 'isthing' and len(set(values)) < len(values):
             raise DataError(f'{ann_file}: two categories have the same {key}, among {sorted(values)}')
     return categories
+
+
+def categories_of(classes: Sequence[str], ann_file: str, backend_args: dict[str, Any] | None = None) -> list[dict]:
+    """The categories of a panoptic json that the classes of a dataset are, in the order of the classes.
+
+    Raises:
+        DataError: A class is no category; see also :func:`read_categories`.
+    """
+    by_name = {category['name']: category for category in read_categories(ann_file, backend_args)}
+    missing = [name for name in classes if name not in by_name]
+    if missing:
+        raise DataError(f"{ann_file}: the dataset's classes {missing} are not among the categories")
+    return [by_name[name] for name in classes]
 
 
 def read_json(path: str, keys: list[str], backend_args: dict[str, Any] | None = None) -> dict:

@@ -10,7 +10,7 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
 from mmmaskdino.datasets.files import DataError
-from mmmaskdino.evaluation.panoptic_files import PanopticFiles, PanopticWriter, read_categories
+from mmmaskdino.evaluation.panoptic_files import PanopticFiles, PanopticWriter, categories_of
 from mmmaskdino.evaluation.panoptic_quality import VOID, MatchCounts, PanopticImage, PanopticQuality, count_matches
 from mmmaskdino.evaluation.panoptic_table import format_table
 
@@ -114,18 +114,14 @@ class PanopticQualityMetric(BaseMetric):
     def _read_ann_file(self) -> None:
         if self._is_thing is not None:
             return
-        by_name = {category['name']: category for category in read_categories(self.ann_file, self.backend_args)}
-        classes = self.dataset_meta['classes']
-        missing = [name for name in classes if name not in by_name]
-        if missing:
-            raise DataError(f"{self.ann_file}: the dataset's classes {missing} are not among the categories")
-        category_ids = [by_name[name]['id'] for name in classes]
+        categories = categories_of(self.dataset_meta['classes'], self.ann_file, self.backend_args)
+        category_ids = [category['id'] for category in categories]
         if not self.format_only:
             labels = {category_id: label for label, category_id in enumerate(category_ids)}
             self._ground_truth = PanopticFiles(self.ann_file, self.seg_prefix, labels, self.backend_args)
         if self.outfile_prefix:
             self._writer = PanopticWriter(self.outfile_prefix, self.ann_file, category_ids, self.backend_args)
-        self._is_thing = np.array([by_name[name]['isthing'] for name in classes], bool)
+        self._is_thing = np.array([category['isthing'] for category in categories], bool)
 
 
 def predicted_image(data_sample: dict, num_classes: int) -> PanopticImage:

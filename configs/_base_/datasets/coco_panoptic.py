@@ -1,4 +1,5 @@
-# COCO panoptic segmentation with large-scale jittering; boxes and masks of things are evaluated besides.
+# COCO panoptic segmentation with large-scale jittering; classes of pixels, boxes and masks of things are evaluated
+# besides.
 _base_ = 'coco_instance.py'
 
 dataset_type = 'CheckedCocoPanopticDataset'
@@ -27,12 +28,12 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
+panoptic_files = dict(
+    ann_file=data_root + 'annotations/panoptic_val2017.json', seg_prefix=data_root + 'annotations/panoptic_val2017/'
+)
 val_evaluator = [
-    dict(
-        type='PanopticQualityMetric',
-        ann_file=data_root + 'annotations/panoptic_val2017.json',
-        seg_prefix=data_root + 'annotations/panoptic_val2017/',
-    ),
+    dict(type='PanopticQualityMetric', **panoptic_files),
+    dict(type='PanopticIoUMetric', **panoptic_files),
     _base_.val_evaluator,
 ]
 test_evaluator = val_evaluator

@@ -54,12 +54,12 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
+panoptic_files = dict(
+    ann_file=data_root + 'annotations/panoptic_val.json', seg_prefix=data_root + 'annotations/panoptic_val/'
+)
 val_evaluator = [
-    dict(
-        type='PanopticQualityMetric',
-        ann_file=data_root + 'annotations/panoptic_val.json',
-        seg_prefix=data_root + 'annotations/panoptic_val/',
-    ),
+    dict(type='PanopticQualityMetric', **panoptic_files),
+    dict(type='PanopticIoUMetric', **panoptic_files),
     dict(type='CocoMetric', ann_file=data_root + 'annotations/instances_val.json', metric=['bbox', 'segm']),
 ]
 test_evaluator = val_evaluator

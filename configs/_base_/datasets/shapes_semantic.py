@@ -1,4 +1,4 @@
-# Generated images for the quick start of semantic segmentation: python tools/dataset_converters/make_shapes.py data/shapes
+# The generated images of the quick start as label maps: python tools/dataset_converters/make_shapes.py data/shapes
 dataset_type = 'CheckedSegDataset'
 data_root = 'data/shapes/'
 metainfo = dict(

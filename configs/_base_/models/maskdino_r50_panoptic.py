@@ -8,5 +8,5 @@ model = dict(
         query_init=dict(initial_boxes='predicted'),
         criterion=dict(decouple_stuff=True),
     ),
-    test_cfg=dict(panoptic_on=True, object_mask_thr=0.25, overlap_thr=0.8, temperature=0.06),
+    test_cfg=dict(panoptic_on=True, semantic_on=True, object_mask_thr=0.25, overlap_thr=0.8, temperature=0.06),
 )

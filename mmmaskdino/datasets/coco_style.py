@@ -1,0 +1,66 @@
+"""Datasets of mmdet whose annotations are in COCO's formats, checked: only their classes are their own."""
+
+from typing import Any
+
+from mmdet.datasets import ADE20KInstanceDataset, ADE20KPanopticDataset, CityscapesDataset
+from mmdet.registry import DATASETS
+
+from mmmaskdino.datasets.coco_instance import CheckedCocoDataset
+from mmmaskdino.datasets.coco_panoptic import CheckedCocoPanopticDataset
+
+
+@DATASETS.register_module()
+class CheckedADE20KInstanceDataset(CheckedCocoDataset):
+    """ADE20K instance segmentation, 100 classes, as mmdet's converter `ade20k2coco.py` writes it."""
+
+    METAINFO = ADE20KInstanceDataset.METAINFO
+
+
+@DATASETS.register_module()
+class CheckedADE20KPanopticDataset(CheckedCocoPanopticDataset):
+    """ADE20K panoptic segmentation, 100 thing and 50 stuff classes, as mmdet's converter `ade20k2coco.py` writes it."""
+
+    METAINFO = ADE20KPanopticDataset.METAINFO
+
+
+@DATASETS.register_module()
+class CheckedCityscapesInstanceDataset(CheckedCocoDataset):
+    """Cityscapes instance segmentation, 8 classes, as mmdet's converter `cityscapes.py` writes it."""
+
+    METAINFO = CityscapesDataset.METAINFO
+
+
+@DATASETS.register_module()
+class CheckedCityscapesPanopticDataset(CheckedCocoPanopticDataset):
+    """Cityscapes panoptic segmentation, 8 thing and 11 stuff classes, as `cityscapesscripts` writes it.
+
+    Its json names no image file as it lies on the disk; the image's id tells the folder (the city) and the name.
+    """
+
+    _THINGS = CityscapesDataset.METAINFO
+    _STUFF = {
+        'road': (128, 64, 128),
+        'sidewalk': (244, 35, 232),
+        'building': (70, 70, 70),
+        'wall': (102, 102, 156),
+        'fence': (190, 153, 153),
+        'pole': (153, 153, 153),
+        'traffic light': (250, 170, 30),
+        'traffic sign': (220, 220, 0),
+        'vegetation': (107, 142, 35),
+        'terrain': (152, 251, 152),
+        'sky': (70, 130, 180),
+    }
+    METAINFO = dict(
+        classes=(*_THINGS['classes'], *_STUFF),
+        thing_classes=_THINGS['classes'],
+        stuff_classes=tuple(_STUFF),
+        palette=[*_THINGS['palette'], *_STUFF.values()],
+    )
+
+    def _read_annotations(self) -> Any:
+        content = super()._read_annotations()
+        for image in content['images'] if isinstance(content, dict) and 'images' in content else ():
+            city = str(image['id']).partition('_')[0]
+            image['file_name'] = f'{city}/{image["id"]}_leftImg8bit.png'
+        return content

@@ -1,0 +1,59 @@
+import json
+
+import numpy as np
+import pytest
+from mmdet.registry import DATASETS
+from PIL import Image
+
+from mmmaskdino.datasets import CheckedCityscapesPanopticDataset, ids_to_rgb
+
+NAMES = ('CheckedADE20KInstanceDataset', 'CheckedADE20KPanopticDataset')
+CITYSCAPES = ('CheckedCityscapesInstanceDataset', 'CheckedCityscapesPanopticDataset')
+
+
+@pytest.mark.parametrize(
+    ('name', 'num_classes', 'num_things'),
+    [(NAMES[0], 100, 100), (NAMES[1], 150, 100), (CITYSCAPES[0], 8, 8), (CITYSCAPES[1], 19, 8)],
+)
+def test_classes(name, num_classes, num_things):
+    metainfo = DATASETS.get(name).METAINFO
+    classes = metainfo['classes']
+    assert len(classes) == len(set(classes)) == len(metainfo['palette']) == num_classes
+    things = metainfo.get('thing_classes', classes)
+    assert len(things) == num_things and tuple(things) + tuple(metainfo.get('stuff_classes', ())) == tuple(classes)
+
+
+def test_cityscapes_panoptic_file(tmp_path):
+    """As cityscapesscripts writes it: ids that are names, file names that do not exist, stuff before things."""
+    image_id = 'aachen_000000_000019'
+    names = [*CheckedCityscapesPanopticDataset.METAINFO['stuff_classes']]
+    names += CheckedCityscapesPanopticDataset.METAINFO['thing_classes']
+    categories = [dict(id=7 + i, name=name, isthing=int(i >= 11)) for i, name in enumerate(names)]
+    car, road = 7 + names.index('car'), 7 + names.index('road')
+    ids = np.zeros((8, 16), np.int32)
+    ids[4:], ids[4:, :4] = road, 26001
+    segments = [
+        dict(id=road, category_id=road, iscrowd=0, bbox=[0, 4, 16, 4], area=48),
+        dict(id=26001, category_id=car, iscrowd=0, bbox=[0, 4, 4, 4], area=16),
+    ]
+    png = f'{image_id}_gtFine_panoptic.png'
+    content = dict(
+        images=[dict(id=image_id, file_name=f'{image_id}_gtFine_leftImg8bit.png', height=8, width=16)],
+        annotations=[dict(image_id=image_id, file_name=png, segments_info=segments)],
+        categories=categories,
+    )
+    (tmp_path / 'aachen').mkdir()
+    Image.new('RGB', (16, 8)).save(tmp_path / 'aachen' / f'{image_id}_leftImg8bit.png')
+    Image.fromarray(ids_to_rgb(ids)).save(tmp_path / png)
+    (tmp_path / 'pan.json').write_text(json.dumps(content))
+    dataset = CheckedCityscapesPanopticDataset(
+        data_root=str(tmp_path),
+        ann_file='pan.json',
+        data_prefix=dict(img='', seg=''),
+        pipeline=[dict(type='LoadImageFromFile'), dict(type='LoadCocoPanopticAnnotations')],
+    )
+    data = dataset[0]
+    classes = dataset.metainfo['classes']
+    assert [classes[label] for label in data['gt_bboxes_labels']] == ['car']
+    assert classes[data['gt_seg_map'][5, 10]] == 'road' and classes[data['gt_seg_map'][5, 1]] == 'car'
+    assert data['gt_seg_map'][0, 0] == 255
