@@ -6,13 +6,13 @@ import argparse
 import os
 from pathlib import Path
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dist import get_rank
 from mmengine.evaluator import BaseMetric, DumpResults
 from mmengine.hooks import LoggerHook
 from mmengine.runner import Runner
 
-from mmmaskdino.apis import build_runner, load_config, prepare_launcher
+from mmmaskdino.apis import add_run_arguments, build_runner, load_config, prepare_launcher, process_group
 
 
 def parse_args() -> argparse.Namespace:
@@ -26,15 +26,7 @@ def parse_args() -> argparse.Namespace:
         '--show-dir', help='write pictures of the predictions to the folder SHOW_DIR inside the work dir'
     )
     parser.add_argument('--wait-time', type=float, default=2, help='seconds each picture of --show stays')
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='change config values, for example test_dataloader.batch_size=4',
-    )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by the launcher')
+    add_run_arguments(parser)
     return parser.parse_args()
 
 
@@ -94,6 +86,15 @@ def keep_one_writer(runner: Runner) -> None:
             runner.hooks.remove(hook)
 
 
+def evaluate(cfg: Config, out: str | None) -> None:
+    """Evaluate the checkpoint and, if wanted, write the predictions."""
+    runner = build_runner(cfg)
+    keep_one_writer(runner)
+    if out is not None:
+        runner.test_evaluator.metrics.append(dump_metric(cfg, out))
+    runner.test()
+
+
 def main() -> None:
     args = parse_args()
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -101,11 +102,8 @@ def main() -> None:
         cfg = build_config(args)
     except ValueError as error:
         raise SystemExit(f'test.py: {error}') from None
-    runner = build_runner(cfg)
-    keep_one_writer(runner)
-    if args.out is not None:
-        runner.test_evaluator.metrics.append(dump_metric(cfg, args.out))
-    runner.test()
+    with process_group():
+        evaluate(cfg, args.out)
 
 
 if __name__ == '__main__':

@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 
-from mmmaskdino.apis import build_runner, load_config, prepare_launcher
+from mmmaskdino.apis import add_run_arguments, build_runner, load_config, prepare_launcher, process_group
 
 
 def parse_args() -> argparse.Namespace:
@@ -30,15 +30,7 @@ def parse_args() -> argparse.Namespace:
         metavar='CHECKPOINT',
         help='go on from this checkpoint or, without a path, from the last one in the work dir if there is one',
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='change config values, for example train_cfg.max_epochs=12 randomness.seed=1',
-    )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by the launcher')
+    add_run_arguments(parser)
     return parser.parse_args()
 
 
@@ -104,7 +96,8 @@ def main() -> None:
         cfg = build_config(args)
     except ValueError as error:
         raise SystemExit(f'train.py: {error}') from None
-    build_runner(cfg).train()
+    with process_group():
+        build_runner(cfg).train()
 
 
 if __name__ == '__main__':

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import atexit
+import argparse
 import datetime
 import difflib
+import gc
 import inspect
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
+from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
@@ -28,6 +31,23 @@ _OTHER_KEYS = {
     'runner_type',
     'sync_bn',
 }
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that training and testing share.
+
+    Args:
+        parser: Gets `--cfg-options`, `--launcher` and `--local-rank`.
+    """
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        metavar='KEY=VALUE',
+        help='change config values, for example train_cfg.max_iters=9000 randomness.seed=1',
+    )
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by the launcher')
 
 
 def load_config(path: str | Path, options: dict[str, Any] | None = None, work_dir: str | None = None) -> Config:
@@ -74,7 +94,6 @@ def prepare_launcher(cfg: Config, launcher: str) -> None:
     cfg.launcher = launcher
     if launcher == 'none':
         return
-    atexit.register(_leave_process_group)
     if get_device() == 'cpu':
         _start_gloo(cfg, launcher)
         return
@@ -89,6 +108,23 @@ def prepare_launcher(cfg: Config, launcher: str) -> None:
 def build_runner(cfg: Config) -> Runner:
     """Build mmengine's Runner, or the class that the config names as `runner_type`."""
     return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+@contextmanager
+def process_group() -> Iterator[None]:
+    """Leave the process group, if there is one, in good order after the work inside.
+
+    Everything that holds the group (the runner, its model) must be gone by then: threads of gloo that outlive the
+    interpreter abort the process now and then, after all its work is done.
+    """
+    try:
+        yield
+        if torch.distributed.is_initialized():
+            torch.distributed.barrier()  # nobody leaves while another still waits for him
+    finally:
+        gc.collect()
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 def _check_options(cfg: Config, options: dict[str, Any]) -> None:
@@ -109,12 +145,6 @@ def _check_options(cfg: Config, options: dict[str, Any]) -> None:
             'stays; set those places instead (for example train_dataloader.dataset.data_root).',
             stacklevel=3,
         )
-
-
-def _leave_process_group() -> None:
-    """Without it gloo's threads are still running when the process ends, which then aborts."""
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
 
 
 def _start_gloo(cfg: Config, launcher: str) -> None:

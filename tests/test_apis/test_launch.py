@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
 
-from mmmaskdino.apis import load_config, prepare_launcher
+from mmmaskdino.apis import load_config, prepare_launcher, process_group
 
 CONFIG = """
 data_root = 'data/'
@@ -80,3 +81,18 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
     prepare_launcher(cfg, 'pytorch')
     assert cfg.launcher == 'pytorch'
     assert 'model_wrapper_cfg' not in cfg
+
+
+def test_the_process_group_is_left() -> None:
+    for error in (None, ValueError):
+        store = torch.distributed.HashStore()
+        with pytest.raises(error) if error else nullcontext(), process_group():
+            torch.distributed.init_process_group('gloo', store=store, rank=0, world_size=1)
+            if error:
+                raise error
+        assert not torch.distributed.is_initialized()
+
+
+def test_without_a_process_group_nothing_is_left() -> None:
+    with process_group():
+        assert not torch.distributed.is_initialized()
