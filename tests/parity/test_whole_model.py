@@ -53,7 +53,7 @@ def model(recorded, shared_golden, mmdet_scope):
     )
     model = MODELS.build(ConfigDict(config))
     stored = np.load(shared_golden / recorded['meta']['weights'])
-    model.load_state_dict(convert_model({key: torch.from_numpy(stored[key]) for key in stored.files}))
+    model.load_state_dict(convert_model({key: torch.from_numpy(stored[key]) for key in stored.files}).tensors)
     return model.eval()
 
 

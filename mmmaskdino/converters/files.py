@@ -1,0 +1,146 @@
+"""Checkpoint files that others made: read without running anything that they contain."""
+
+import io
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Where files keep their weights: mmengine, then detectron2, detrex, and the official code of DINO and Swin.
+STATE_KEYS = ('state_dict', 'model')
+# All that arrays, tensors and plain containers need.
+ALLOWED = {
+    ('builtins', 'set'),
+    ('collections', 'OrderedDict'),
+    ('_codecs', 'encode'),
+    ('numpy', 'dtype'),
+    ('numpy', 'ndarray'),
+    ('numpy.core.multiarray', '_reconstruct'),
+    ('numpy.core.multiarray', 'scalar'),
+    ('numpy._core.multiarray', '_reconstruct'),
+    ('numpy._core.multiarray', 'scalar'),
+    ('torch._utils', '_rebuild_tensor_v2'),
+    ('torch._utils', '_rebuild_parameter'),
+}
+# In checkpoints of a training run: the history of its losses.
+IGNORED = {('mmengine.logging.history_buffer', 'HistoryBuffer')}
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint file."""
+
+    tensors: dict[str, Tensor]
+    """Weights by name."""
+    meta: dict[str, Any]
+    """mmengine's metadata; empty in files of others."""
+    content: Mapping[str, Any]
+    """The whole file."""
+
+
+def read_checkpoint(path: str | Path) -> Checkpoint:
+    """Read weights.
+
+    Args:
+        path: A ``.pth`` file of any of the code bases, or a ``.pkl`` of detectron2.
+
+    Returns:
+        The weights, on the CPU.
+
+    Raises:
+        ValueError: If the file is missing, damaged, of another kind, or asks for code to be run.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f'checkpoint {path} does not exist')
+    content = _read_pickle(path) if path.suffix == '.pkl' else _read_torch(path)
+    if not isinstance(content, Mapping):
+        raise ValueError(f'{path} holds a {type(content).__name__}, expected a dict of tensors by name')
+    tensors = next((content[key] for key in STATE_KEYS if isinstance(content.get(key), Mapping)), content)
+    tensors = {str(name).removeprefix('module.'): _as_tensor(name, value, path) for name, value in tensors.items()}
+    if not tensors:
+        raise ValueError(f'{path} holds no tensors')
+    meta = content.get('meta')
+    return Checkpoint(tensors, meta if isinstance(meta, dict) else {}, content)
+
+
+def _read_torch(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location='cpu', weights_only=True)
+    except pickle.UnpicklingError:
+        # Arrays and the history of losses, which torch does not admit by itself (2.1 has no way to add to its list).
+        return _read_restricted(path)
+    except Exception as error:
+        raise ValueError(f'{path} is damaged or no checkpoint of torch: {_first_line(error)}') from error
+
+
+def _read_restricted(path: Path) -> Any:
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f'{path} is damaged or no checkpoint of torch: expected a file that torch.save has written')
+    restricted = SimpleNamespace(Unpickler=_Unpickler, load=_load, __name__='restricted')
+    try:
+        return torch.load(path, map_location='cpu', pickle_module=restricted, weights_only=False)
+    except Exception as error:
+        raise ValueError(f'{path} was refused: {_first_line(error)}') from error
+
+
+def _read_pickle(path: Path) -> Any:
+    try:
+        # latin1: files of Python 2, as those of detectron2's model zoo.
+        return _load(io.BytesIO(path.read_bytes()), encoding='latin1')
+    except Exception as error:
+        raise ValueError(f'{path} was refused: {_first_line(error)}') from error
+
+
+class _Unpickler(pickle.Unpickler):
+    """Admits arrays, tensors and containers; refuses every other class or function, before anything is called."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        module = {'__builtin__': 'builtins'}.get(module, module)  # the name in older protocols
+        if (module, name) in IGNORED:
+            return _Ignored
+        if (module, name) == ('builtins', 'getattr'):
+            return _ignored_attribute
+        if (module, name) in ALLOWED or (module == 'torch' and isinstance(getattr(torch, name, None), torch.dtype)):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(
+            f'it asks for {module}.{name}, which is neither a tensor nor an array nor plain data and could run code; '
+            'nothing was run'
+        )
+
+
+class _Ignored:
+    """Stands for an object whose content is not wanted."""
+
+    def __setstate__(self, state: Any) -> None:
+        """Forget the content."""
+
+
+def _ignored_attribute(owner: Any, name: str) -> None:
+    """Stands for ``getattr``, by which the history names its own methods."""
+    if owner is not _Ignored:
+        raise pickle.UnpicklingError(f'it asks for getattr of {owner!r}, which could run code; nothing was run')
+
+
+def _load(file: Any, **kwargs: Any) -> Any:
+    return _Unpickler(file, **kwargs).load()
+
+
+def _as_tensor(name: Any, value: Any, path: Path) -> Tensor:
+    if isinstance(value, Tensor):
+        return value.detach()
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype != object:
+        return torch.from_numpy(np.array(value))
+    raise ValueError(
+        f'{path} holds a {type(value).__name__} under {name!r}, expected a tensor or an array: it is no checkpoint '
+        f'with the weights at the top or under one of {STATE_KEYS}'
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition('\n')[0] or type(error).__name__
