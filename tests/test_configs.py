@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import mmmaskdino  # noqa: F401
 from mmmaskdino.converters import convert_model
+from mmmaskdino.converters.target import build_without_memory
 
 CONFIGS = Path(__file__).parents[1] / 'configs' / 'maskdino'
 NAMES = sorted(path.stem for path in CONFIGS.glob('*.py'))
@@ -24,6 +25,8 @@ RECORDED = {
     'maskdino_r50_coco_instance': 'coco_instance_r50_4s_2048',
     'maskdino_r50-3level_coco_instance': 'coco_instance_r50_hid1024_3s',
     'maskdino_r50_coco_panoptic': 'coco_panoptic_r50_2048',
+    'maskdino_swin-l_coco_instance': 'coco_instance_swinl_maskenhanced',
+    'maskdino_swin-l_coco_panoptic': 'coco_panoptic_swinl',
     'maskdino_r50_ade20k_semantic': 'ade20k_semantic_r50',
     'maskdino_r50_cityscapes_semantic': 'cityscapes_semantic_r50',
 }
@@ -31,6 +34,8 @@ PARAMETERS = {
     'maskdino_r50_coco_instance': 52_058_004,
     'maskdino_r50-3level_coco_instance': 43_816_436,
     'maskdino_r50_coco_panoptic': 52_085_193,
+    'maskdino_swin-l_coco_instance': 222_799_144,
+    'maskdino_swin-l_coco_panoptic': 222_826_333,
     'maskdino_r50_ade20k_semantic': 43_812_299,
     'maskdino_r50_cityscapes_semantic': 43_798_216,
 }
@@ -50,8 +55,7 @@ def load(name):
 
 def build(cfg):
     """The model without memory for its weights."""
-    with torch.device('meta'), DefaultScope.overwrite_default_scope(cfg.default_scope):
-        return MODELS.build(cfg.model)
+    return build_without_memory(cfg)
 
 
 def head_name_of(cfg):
@@ -111,10 +115,13 @@ def test_name_is_true(name):
     cfg = load(name)
     backbone, dataset, task = re.fullmatch(r'maskdino_([^_]+)_([^_]+)_([^_]+)(?:_\d+e)?', name).groups()
     head, test_cfg = head_of(cfg), cfg.model.test_cfg
-    assert cfg.model.backbone.depth == int(re.match(r'r(\d+)', backbone)[1])
-    if cfg.model.backbone.depth >= 50:  # the small models, of no published recipe, are free
+    if backbone.startswith('swin-l'):
+        assert cfg.model.backbone.type == 'mmdet.SwinTransformer' and cfg.model.backbone.embed_dims == 192
+    else:
+        assert cfg.model.backbone.depth == int(re.match(r'r(\d+)', backbone)[1])
+    if not backbone.startswith('r18'):  # the small models, of no published recipe, are free
         levels = re.search(r'(\d+)level', backbone)
-        usual = 3 if task == 'semantic' else 4
+        usual = 5 if backbone.startswith('swin-l') else 3 if task == 'semantic' else 4
         assert len(head.pixel_decoder.encoder_strides) == (int(levels[1]) if levels else usual)
     assert dataset.removesuffix('20k') in cfg.train_dataloader.dataset.data_root
     assert (cfg.default_scope == 'mmseg') == (task == 'semantic')
@@ -147,13 +154,39 @@ def test_detection_is_the_instance_model_without_masks():
     assert costs == ['FocalLossCost', 'BBoxL1Cost', 'IoUCost']
 
 
+@pytest.mark.parametrize('task', ['instance', 'panoptic'])
+def test_fine_tuning_after_detection_pretraining(task):
+    """24 epochs of 1280 x 1280 with averaged weights, from the file that the pre-training config leaves."""
+    name = f'maskdino_swin-l-o365_coco_{task}'
+    cfg, base, pretraining = load(name), load(name.replace('-o365', '')), load('maskdino_swin-l_objects365_detection')
+    folder = f'work_dirs/{Path(pretraining.filename).stem}'
+    assert cfg.load_from == f'{folder}/iter_{pretraining.train_cfg.max_iters}.pth'
+    assert cfg.model == base.model
+    assert cfg.train_cfg.max_iters == load('maskdino_r50_coco_instance_24e').train_cfg.max_iters
+    sizes = [
+        step.get(key)
+        for step in cfg.train_dataloader.dataset.pipeline
+        for key in ('scale', 'crop_size', 'size')
+        if key in step
+    ]
+    assert sizes == [(1280, 1280)] * 3
+    assert [step.type for step in cfg.train_dataloader.dataset.pipeline] == [
+        step.type for step in base.train_dataloader.dataset.pipeline
+    ]
+    assert [hook.type for hook in cfg.custom_hooks] == [*(hook.type for hook in base.custom_hooks), 'EMAHook']
+    # Everything but the masks is there already.
+    there, here = (dict(build(c).named_parameters()) for c in (pretraining, cfg))
+    of_masks = re.compile(r'mask_features|embed_mask|pixel_decoder\.(lateral|output)\.')
+    assert set(there) == {name for name in here if not of_masks.search(name)}
+
+
 @pytest.mark.parametrize(('name', 'count'), PARAMETERS.items())
 def test_number_of_parameters(name, count):
     model = build(load(name))
     batch_norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     # The reference holds its frozen batch norms as buffers.
     frozen = sum(p.numel() for norm in batch_norms for p in norm.parameters() if not p.requires_grad)
-    assert (frozen == 0) == ('cityscapes' in name)
+    assert (frozen == 0) == ('cityscapes' in name or 'swin' in name)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert trained == sum(p.numel() for p in model.parameters()) - frozen == count
 
@@ -302,9 +335,16 @@ def test_images_of_mmseg_are_as_recorded(name, recipe, recipe_of):
 
 
 @recorded_configs
-def test_backbone_norm_is_the_recorded_one(name, recipe, recipe_of):
-    cfg, norm = load(name), recipe_of(recipe)['resolved']['backbone']['resnet']['NORM']
+def test_backbone_is_the_recorded_one(name, recipe, recipe_of):
+    cfg, recorded = load(name), recipe_of(recipe)['resolved']['backbone']
     backbone = cfg.model.backbone
+    if recorded['swin'] is not None:
+        wanted = {key.lower(): value for key, value in recorded['swin'].items()}
+        names = ('pretrain_img_size', 'depths', 'num_heads', 'window_size', 'mlp_ratio', 'qkv_bias', 'drop_path_rate')
+        assert {name: backbone[name] for name in names} == {name: wanted[name] for name in names}
+        assert backbone.embed_dims == wanted['embed_dim'] and backbone.out_indices == (0, 1, 2, 3)
+        return
+    norm = recorded['resnet']['NORM']
     assert backbone.norm_cfg.type == 'BN' and backbone.frozen_stages == -1
     assert (backbone.norm_cfg.requires_grad, backbone.norm_eval) == dict(FrozenBN=(False, True), SyncBN=(True, False))[
         norm
