@@ -9,7 +9,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'),
 )
-custom_hooks = [dict(type='ClassCountCheckHook')]
+custom_hooks = [dict(type='ClassCountCheckHook'), dict(type='ClassMatchingHook')]
 
 env_cfg = dict(
     cudnn_benchmark=False,

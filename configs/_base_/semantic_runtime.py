@@ -2,5 +2,5 @@ _base_ = 'default_runtime.py'
 
 default_scope = 'mmseg'
 default_hooks = dict(visualization=dict(type='SegVisualizationHook'))
-custom_hooks = [dict(type='mmdet.ClassCountCheckHook')]
+custom_hooks = [dict(type='mmdet.ClassCountCheckHook'), dict(type='ClassMatchingHook')]
 visualizer = dict(type='SegLocalVisualizer')

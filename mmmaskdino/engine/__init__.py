@@ -1,4 +1,5 @@
 from mmmaskdino.engine.class_count_hook import ClassCountCheckHook
+from mmmaskdino.engine.class_matching_hook import ClassMatchingHook
 from mmmaskdino.engine.fused_adamw import FusedAdamW
 
-__all__ = ['ClassCountCheckHook', 'FusedAdamW']
+__all__ = ['ClassCountCheckHook', 'ClassMatchingHook', 'FusedAdamW']
