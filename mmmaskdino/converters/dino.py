@@ -108,8 +108,8 @@ def _check_box_encoding(converted: Conversion) -> None:
     raise ValueError(
         f'This DINO encodes a box with {width} numbers (the inputs of its ref_point_head), but Mask DINO, the official '
         f'DINO and mmdet 3.3.0 with {2 * dim}. The mmdet of the OneDL packages takes {dim} instead of {dim // 2} sine '
-        'features per coordinate, of other frequencies, so no weights of Mask DINO do the same. Convert a DINO that was '
-        'trained with mmdet 3.3.0, with the official code, or with detrex.'
+        'features per coordinate, of other frequencies, so no weights of Mask DINO do the same. Convert a DINO that '
+        'was trained with mmdet 3.3.0, with the official code, or with detrex.'
     )
 
 
