@@ -26,7 +26,7 @@ class LoadCheckedSegMap(LoadAnnotations):
     Required Keys:
 
     - seg_map_path, reduce_zero_label, label_map, num_classes, as :class:`CheckedSegDatasetMixin` gives them
-    - img_shape (optional; (h, w) of the loaded image)
+    - ori_shape (optional; (h, w) of the image as it was loaded: it may have been resized since)
 
     Added Keys:
 
@@ -38,7 +38,7 @@ class LoadCheckedSegMap(LoadAnnotations):
     def _load_seg_map(self, results: dict) -> None:
         path = results['seg_map_path']
         labels = read_label_map(read_file(path, self.backend_args), path)
-        shape = results.get('img_shape', labels.shape)[:2]
+        shape = results.get('ori_shape', labels.shape)[:2]
         if labels.shape != tuple(shape):
             raise DataError(
                 f'{path}: the label map has {labels.shape[1]} x {labels.shape[0]} pixels (width x height), its image '

@@ -13,7 +13,7 @@ LABELS = np.array([[0, 1, 2], [2, 255, 1]], np.uint8)
 def load(tmp_path):
     """Loads an array as a label map of 3 classes."""
 
-    def _load(array, num_classes=3, reduce_zero_label=False, label_map=None, img_shape=None, name='a.png'):
+    def _load(array, num_classes=3, reduce_zero_label=False, label_map=None, ori_shape=None, name='a.png'):
         path = tmp_path / name
         Image.fromarray(array).save(path)
         results = dict(
@@ -24,8 +24,8 @@ def load(tmp_path):
             label_map=label_map,
             seg_fields=[],
         )
-        if img_shape:
-            results['img_shape'] = img_shape
+        if ori_shape:
+            results |= dict(ori_shape=ori_shape, img_shape=(7, 7))  # resized since
         return LoadCheckedSegMap().transform(results)['gt_seg_map']
 
     return _load
@@ -71,9 +71,9 @@ def test_labels_out_of_range_are_named(load):
 
 
 def test_other_size_names_both_files(load):
-    assert load(LABELS, img_shape=(2, 3)).shape == (2, 3)
+    assert load(LABELS, ori_shape=(2, 3)).shape == (2, 3)
     with pytest.raises(DataError, match=r'a.png: the label map has 3 x 2 pixels .* a.jpg has 2 x 3'):
-        load(LABELS, img_shape=(3, 2))
+        load(LABELS, ori_shape=(3, 2))
 
 
 def test_sixteen_bits(load):
