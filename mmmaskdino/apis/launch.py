@@ -158,6 +158,8 @@ def _start_gloo(cfg: Config, launcher: str) -> None:
     dist_cfg['backend'] = 'gloo'
     timeout = datetime.timedelta(seconds=dist_cfg.get('timeout', 1800))
     torch.distributed.init_process_group('gloo', timeout=timeout)
+    if cfg.pop('sync_bn', None):
+        warnings.warn('sync_bn needs GPUs: on the CPU each process normalises by its own batch', stacklevel=2)
     wrapper = cfg.get('model_wrapper_cfg') or {
         'type': 'MMDistributedDataParallel',
         'broadcast_buffers': False,

@@ -96,3 +96,12 @@ def test_the_process_group_is_left() -> None:
 def test_without_a_process_group_nothing_is_left() -> None:
     with process_group():
         assert not torch.distributed.is_initialized()
+
+
+def test_cpus_have_no_sync_bn(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('mmmaskdino.apis.launch.get_device', lambda: 'cpu')
+    monkeypatch.setattr('torch.distributed.init_process_group', lambda *args, **kwargs: None)
+    cfg = load_config(config_file, {'sync_bn': 'torch'})
+    with pytest.warns(UserWarning, match='sync_bn needs GPUs'):
+        prepare_launcher(cfg, 'pytorch')
+    assert 'sync_bn' not in cfg and cfg.env_cfg.dist_cfg.backend == 'gloo'

@@ -100,7 +100,7 @@ def test_coco_panoptic_and_instances(train, shared_data: Path, tmp_path: Path) -
         ],
         'model.panoptic_head.query_init.num_queries': 30,
     }
-    scores = train('maskdino_r18-small_coco_panoptic', changes, iterations=400)
+    scores = train('maskdino_r18-small_coco_panoptic', changes, iterations=500)
     assert scores['coco_panoptic/PQ'] > 40
     assert scores['coco/segm_mAP'] > 0.5
 
