@@ -153,9 +153,9 @@ def _start_gloo(cfg: Config, launcher: str) -> None:
             f'--launcher {launcher} needs accelerators, and none is visible; on CPUs use tools/dist_train.sh or '
             'tools/dist_test.sh (--launcher pytorch)'
         )
-    env_cfg = cfg.setdefault('env_cfg', {})
-    dist_cfg = env_cfg.setdefault('dist_cfg', {})
-    dist_cfg['backend'] = 'gloo'
+    env_cfg = cfg.get('env_cfg') or {}
+    dist_cfg = dict(env_cfg.get('dist_cfg') or {}, backend='gloo')
+    cfg.env_cfg = dict(env_cfg, dist_cfg=dist_cfg)
     timeout = datetime.timedelta(seconds=dist_cfg.get('timeout', 1800))
     torch.distributed.init_process_group('gloo', timeout=timeout)
     if cfg.pop('sync_bn', None):
