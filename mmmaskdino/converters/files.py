@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import tarfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -70,6 +71,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def _read_torch(path: Path) -> Any:
+    _refuse_other_formats(path)
     try:
         return torch.load(path, map_location='cpu', weights_only=True)
     except pickle.UnpicklingError:
@@ -77,6 +79,16 @@ def _read_torch(path: Path) -> Any:
         return _read_restricted(path)
     except Exception as error:
         raise ValueError(f'{path} is damaged or no checkpoint of torch: {_first_line(error)}') from error
+
+
+def _refuse_other_formats(path: Path) -> None:
+    """Files that torch.load before 2.6 hands to other readers, whatever weights_only says."""
+    if tarfile.is_tarfile(path):
+        raise ValueError(f'{path} was refused: it is a tar file of a very old torch, which could run code')
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(name.endswith('constants.pkl') for name in archive.namelist()):
+                raise ValueError(f'{path} was refused: it is a TorchScript program, expected a file of torch.save')
 
 
 def _read_restricted(path: Path) -> Any:
