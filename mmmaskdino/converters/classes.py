@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ CLASS_HEAD = 'heads.classify.weight'
 CLASS_TENSORS = (CLASS_HEAD, 'heads.classify.bias', 'denoising.label_embedding.weight')
 
 
-def head_prefix(names: Sequence[str]) -> str | None:
+def head_prefix(names: Iterable[str]) -> str | None:
     """What comes before the names of the head's tensors; None without such a head."""
     return next((name.removesuffix(CLASS_HEAD) for name in names if name.endswith(CLASS_HEAD)), None)
 
@@ -57,7 +57,7 @@ def adapt_classes(
     Returns:
         str | None: What was done, for the user; None if the classes are the same.
     """
-    prefix = head_prefix(list(model))
+    prefix = head_prefix(model)
     names = [prefix + name for name in CLASS_TENSORS if prefix + name in state and prefix + name in model]
     if not source or not target:
         other = [name for name in names if state[name].shape != model[name].shape]

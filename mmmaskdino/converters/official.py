@@ -14,6 +14,7 @@ DROPS = {
     r'criterion\.empty_weight$': 'class weights of the loss, which the config gives',
     r'pixel_(mean|std)$': 'normalisation of images, which the config gives',
 }
+_WHAT = "an official Mask DINO: expected names with 'backbone.' or 'sem_seg_head.'"
 # The reference's, in every released model; only its semantic models use it.
 NO_OBJECT_WEIGHT = 0.1
 
@@ -32,7 +33,7 @@ def convert_model(official: Mapping[str, Tensor], head_prefix: str = 'panoptic_h
         ValueError: If a name is unknown.
     """
     parts, rest = split(official, ('backbone.', 'sem_seg_head.'))
-    others = rename(rest, lambda name: None, "an official Mask DINO: expected names with 'backbone.'", DROPS)
+    others = rename(rest, lambda name: None, _WHAT, DROPS)
     backbone = convert_backbone(parts['backbone.'])._replace(absent={})
     head = convert_head(parts['sem_seg_head.'])
     return join(backbone.renamed('backbone.', 'backbone.'), head.renamed('sem_seg_head.', head_prefix), others)

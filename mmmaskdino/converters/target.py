@@ -55,7 +55,7 @@ def read_target(cfg: Config) -> Target:
         ValueError: If the model is no Mask DINO.
     """
     state = build_without_memory(cfg).state_dict()
-    prefix = head_prefix(list(state))
+    prefix = head_prefix(state)
     if prefix is None:
         raise ValueError(f'{cfg.filename} is no config of a Mask DINO: its model {cfg.model.type} has no such head')
     shapes = {name: tensor.shape for name, tensor in state.items()}

@@ -39,7 +39,8 @@ class ClassMatchingHook(Hook):
         if theirs != ours:
             for name in [name for name in state if name.startswith(theirs)]:
                 state[ours + name.removeprefix(theirs)] = state.pop(name)
-        source = checkpoint.get('meta', {}).get('dataset_meta', {}).get('classes')
+        meta = checkpoint.get('meta') or {}
+        source = (meta.get('dataset_meta') or {}).get('classes')
         if summary := adapt_classes(state, own, source, _classes_of_run(runner)):
             runner.logger.warning(summary)
 

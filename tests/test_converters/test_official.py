@@ -60,7 +60,9 @@ def test_back_from_a_checkpoint_of_a_training_run(release, load_config, load_tar
 
 def test_foreign_names_are_refused(golden_weights):
     head = {f'sem_seg_head.{key}': tensor for key, tensor in golden_weights('inst4').items()}
-    with pytest.raises(ValueError, match='^optimizer.step is no parameter of an official Mask DINO: expected'):
+    with pytest.raises(
+        ValueError, match='^optimizer.step is no parameter of an official Mask DINO: expected .*sem_seg_head'
+    ):
         convert_model(head | {'optimizer.step': torch.zeros(1)})
     with pytest.raises(ValueError, match='^layer5.weight is no parameter of a torchvision ResNet'):
         convert_model(head | {'backbone.layer5.weight': torch.zeros(1)})

@@ -11,6 +11,7 @@ from mmengine.runner.base_loop import BaseLoop
 from mmseg.registry import HOOKS as MMSEG_HOOKS
 from torch import nn
 
+from mmmaskdino.converters import read_checkpoint
 from mmmaskdino.datasets.shapes import METAINFO, make_shapes_dataset
 from mmmaskdino.engine import ClassMatchingHook
 
@@ -141,15 +142,15 @@ def test_load_from_alone(project_root, shapes, tmp_path):
     hooks = [dict(type='ClassMatchingHook'), dict(type='EMAHook', momentum=0.1)]
     changes = {'load_from': file, 'custom_hooks': hooks, 'optim_wrapper.optimizer.lr': 0.0}
     runner = train(project_root, shapes, tmp_path / 'panoptic', 'panoptic', 1, **changes)
-    before = torch.load(file, weights_only=False)['state_dict']
-    saved = torch.load(tmp_path / 'panoptic' / 'iter_1.pth', weights_only=False)
+    before = read_checkpoint(file).tensors
+    saved = read_checkpoint(tmp_path / 'panoptic' / 'iter_1.pth')
     num_things = len(METAINFO['thing_classes'])
-    for state in (runner.model.state_dict(), saved['state_dict']):
+    for state in (runner.model.state_dict(), saved.tensors):
         for name, tensor in before.items():
             if 'running_' in name or 'num_batches' in name:
                 continue
             kept = state[name][:num_things] if 'classify' in name or 'label_embedding' in name else state[name]
             assert torch.equal(kept, tensor), name
-    assert 'ema_state_dict' in saved
+    assert 'ema_state_dict' in saved.content
     log = next((tmp_path / 'panoptic').glob('*/*.log')).read_text()
     assert log.count('6 of 10 classes are taken by name') == 1

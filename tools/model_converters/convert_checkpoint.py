@@ -11,7 +11,7 @@ import torch
 
 from mmmaskdino import __version__
 from mmmaskdino.apis import load_config
-from mmmaskdino.converters import KINDS, convert, detect_kind, read_checkpoint, read_target
+from mmmaskdino.converters import KINDS, convert, read_checkpoint, read_target
 from mmmaskdino.converters.classes import CLASS_HEAD
 from mmmaskdino.converters.kinds import Result, coarsest_first
 from mmmaskdino.converters.target import Target
@@ -63,7 +63,7 @@ def main() -> None:
     try:
         target = read_target(load_config(args.config))
         source = read_checkpoint(args.source).tensors
-        result = convert(source, target, args.kind or detect_kind(list(source)))
+        result = convert(source, target, args.kind)
     except ValueError as error:
         raise SystemExit(f'convert_checkpoint.py: {error}') from None
     Path(args.target).parent.mkdir(parents=True, exist_ok=True)
