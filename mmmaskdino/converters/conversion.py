@@ -96,8 +96,8 @@ def verify(conversion: Conversion, source: Iterable[str], shapes: Mapping[str, t
     """
     missing = [name for name in shapes if name not in conversion.tensors and not re.match(UNCOUNTED, name)]
     random = {name: reason for name in missing if (reason := reason_for(name, conversion.absent))}
-    problems = [f'{name}: missing, the model has it with shape {tuple(shapes[name])}' for name in missing]
-    problems = [text for name, text in zip(missing, problems, strict=True) if name not in random]
+    lost = [name for name in missing if name not in random]
+    problems = [f'{name}: missing, the model has it with shape {tuple(shapes[name])}' for name in lost]
     for name, tensor in conversion.tensors.items():
         if name not in shapes:
             problems.append(f'{name}: unexpected, the model has no such tensor')

@@ -32,7 +32,7 @@ def convert_dino(source: Mapping[str, Tensor], kind: str, head_prefix: str = 'pa
         head_prefix (str): Where the model has its :class:`MaskDINOHead`.
 
     Returns:
-        Conversion: State dict of :class:`MaskDINO` without its masks and, with fewer layers, the last decoder layers.
+        Conversion: State dict of :class:`MaskDINO` without masks, and without decoder layers that the source lacks.
 
     Raises:
         ValueError: If a name is foreign, or the decoder encodes boxes in another way than Mask DINO's.
@@ -40,7 +40,7 @@ def convert_dino(source: Mapping[str, Tensor], kind: str, head_prefix: str = 'pa
     names = SOURCES[kind]
     parts, head = split(source, names.backbone)
     backbones = [_convert_backbone(part, kind).renamed(prefix, 'backbone.') for prefix, part in parts.items()]
-    return join(*backbones, _convert_head(head, names).renamed('', head_prefix))
+    return join(*backbones, _convert_head(head, kind).renamed('', head_prefix))
 
 
 def fit_to_model(conversion: Conversion, shapes: Mapping[str, torch.Size]) -> Conversion:
@@ -77,13 +77,15 @@ def _convert_backbone(source: Mapping[str, Tensor], kind: str) -> Conversion:
     return converted._replace(absent={r'norm0\.': "DINO does not use the backbone's finest map"})
 
 
-def _convert_head(source: Mapping[str, Tensor], names: DinoNames) -> Conversion:
-    num_layers = len({match[1] for name in source if (match := re.match(names.decoder_layer, name))})
-    if not num_layers:
-        raise ValueError(f'expected the tensors of a DINO ({names.decoder_layer}), found no decoder layer')
+def _convert_head(source: Mapping[str, Tensor], kind: str) -> Conversion:
+    names = SOURCES[kind]
+    layers = {int(match[1]) for name in source if (match := re.match(names.decoder_layer, name))}
+    if not layers:
+        raise ValueError(f'expected the tensors of a DINO ({kind}), found no decoder layer')
+    num_layers = max(layers) + 1
     _check_second_names(source)
     rules = names.rules(num_layers, source)
-    converted = rename(source, rules.forward, 'a DINO with this naming', names.drops(num_layers))
+    converted = rename(source, rules.forward, f'a DINO ({kind})', names.drops(num_layers))
     _check_box_encoding(converted)
     tensors = {name: _select_classes(name, tensor, names) for name, tensor in converted.tensors.items()}
     biases = _missing_biases(tensors)

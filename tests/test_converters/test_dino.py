@@ -229,9 +229,10 @@ def test_another_size_is_refused(dino, make_target):
     levels = dict(pixel_decoder=dict(encoder_strides=[8, 16, 32]), query_init=dict(proposal_sizes=[0.05, 0.1, 0.2]))
     with pytest.raises(ValueError, match=r'level_embedding: expected shape \(3, 64\), got \(4, 64\)'):
         convert(dino.state_dict(), make_target(**levels))
-    lost = {name: t for name, t in dino.state_dict().items() if not name.startswith('encoder.layers.1.')}
-    with pytest.raises(ValueError, match=r'pixel_decoder.layers.1.norm1.weight: missing'):
-        convert(lost, make_target())
+    for theirs, ours in (('encoder.layers.1.', 'pixel_decoder.layers.1'), ('decoder.layers.2.', 'decoder.layers.2')):
+        lost = {name: tensor for name, tensor in dino.state_dict().items() if not name.startswith(theirs)}
+        with pytest.raises(ValueError, match=f'panoptic_head.{ours}.norm1.weight: missing'):
+            convert(lost, make_target())
     with pytest.raises(ValueError, match='^new.weight is no parameter of a DINO'):
         convert(dino.state_dict() | {'new.weight': torch.zeros(1)}, make_target())
 
