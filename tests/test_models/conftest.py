@@ -116,7 +116,8 @@ def small_config(project_root: Path) -> Callable[[str], Config]:
 
     def config(name: str) -> Config:
         cfg = Config.fromfile(project_root / 'configs' / 'maskdino' / f'{name}.py')
-        deep = cfg.model.backbone.depth >= 50
+        swin = 'Swin' in cfg.model.backbone.type
+        deep = not swin and cfg.model.backbone.depth >= 50
         head = 'decode_head' if 'decode_head' in cfg.model else 'panoptic_head'
         changes = {
             'in_channels': [32, 64, 128, 256] if deep else [8, 16, 32, 64],
@@ -131,7 +132,8 @@ def small_config(project_root: Path) -> Callable[[str], Config]:
             'criterion.num_points': 64,
         }
         cfg.merge_from_dict({f'model.{head}.{key}': value for key, value in changes.items()})
-        cfg.merge_from_dict({'model.backbone.base_channels': 8, 'model.backbone.init_cfg': None})
+        backbone = dict(embed_dims=8, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8], window_size=4, drop_path_rate=0.0)
+        cfg.model.backbone.update(backbone if swin else dict(base_channels=8), init_cfg=None)
         return cfg
 
     return config

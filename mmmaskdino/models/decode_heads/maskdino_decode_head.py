@@ -42,7 +42,9 @@ class MaskDINODecodeHead(MaskDINOHead):
         settings = dict(instance_on=False, semantic_on=True, semantic_before_resize=True)
         self.fusion = MaskDINOFusionHead(0, num_classes, use_sigmoid=self.use_sigmoid, test_cfg=settings)
 
-    def loss(self, features: Sequence[Tensor], samples: Sequence[SegDataSample], train_cfg: dict | None = None):
+    def loss(
+        self, features: Sequence[Tensor], samples: Sequence[SegDataSample], train_cfg: dict | None = None
+    ) -> dict[str, Tensor]:
         """Training losses of a batch.
 
         Args:
@@ -71,7 +73,9 @@ class MaskDINODecodeHead(MaskDINOHead):
         label_maps = torch.stack([sample.gt_sem_seg.data[0] for sample in samples])
         return targets_from_label_maps(label_maps.to(device), torch.arange(self.num_classes))
 
-    def predict(self, features: Sequence[Tensor], batch_img_metas: Sequence[dict], test_cfg: dict | None = None):
+    def predict(
+        self, features: Sequence[Tensor], batch_img_metas: Sequence[dict], test_cfg: dict | None = None
+    ) -> Tensor:
         """Class maps of the network's input, as mmseg's ``EncoderDecoder`` wants them.
 
         Args:
@@ -91,9 +95,8 @@ class MaskDINODecodeHead(MaskDINOHead):
         prediction, mask_features = self.decode(features, canvas, image)
         frames = ImageFrames(canvas, image, image)
         with torch.autocast(mask_features.device.type, enabled=False):
-            return torch.stack(
-                [self.fusion.semantic_scores(queries, frames) for queries in split_images(prediction, mask_features)]
-            )
+            maps = [self.fusion.semantic_scores(queries, frames) for queries in split_images(prediction, mask_features)]
+        return torch.stack(maps)
 
     def decode(self, features: Sequence[Tensor], canvas: Shape, image: Shape) -> tuple[StagePrediction, Tensor]:
         """:meth:`forward` of images of one size in the upper left corner of a padded canvas."""
