@@ -12,7 +12,7 @@ import pytest
 import torch
 from mmengine.registry import DefaultScope
 
-torch.set_num_threads(2)
+torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', 2)))
 
 
 @pytest.fixture(autouse=True)
