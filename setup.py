@@ -67,7 +67,7 @@ setup(
     # torch and mmcv stay outside: they have to be installed first, mmcv with its operators (docs/installation.md).
     extras_require={
         'current': read_requirements('current.txt', 'onedl-(?!mmcv)'),
-        'classic': read_requirements('classic.txt', 'mm(?!cv)'),
+        'classic': read_requirements('classic.txt', 'mm(?!cv)|ftfy|regex'),
         'tests': read_requirements('tests.txt'),
     },
     cmdclass={'build_py': BuildWithMim},

@@ -10,7 +10,9 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+import warnings
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 # Import name -> tested release, the same as in requirements/current.txt and requirements/classic.txt.
@@ -65,6 +67,22 @@ def check_stack() -> None:
         fault = check()
         if fault is not None:
             raise StackError(_report(fault)) from fault.cause
+
+
+@cache
+def mmseg_works() -> bool:
+    """Whether mmseg, which is optional, can be imported; warns where it is installed and cannot."""
+    if importlib.util.find_spec('mmseg') is None:
+        return False
+    error = _import_error('mmseg.models') or _import_error('mmseg.datasets')
+    if error is None:
+        return True
+    fault = _import_fault('mmseg', error, f'pip install "{_stack()["mmseg"]}"')
+    warnings.warn(
+        f'mmmaskdino works without semantic segmentation through mmseg: {fault.problem}\n  mend it with: {fault.command}',
+        stacklevel=2,
+    )
+    return False
 
 
 def _find_doubled_package() -> Fault | None:

@@ -191,3 +191,26 @@ def test_message_lists_the_versions_found(fake: FakeStack) -> None:
 def test_recommended_versions_are_those_of_the_requirement_files(project_root: Path, name: str, pins: dict) -> None:
     lines = (project_root / 'requirements' / f'{name}.txt').read_text().splitlines()
     assert set(pins.values()) == {line for line in lines if line.startswith(('mm', 'onedl-mm'))}
+
+
+MMSEG_WORKS = 'import sys; sys.path.append({!r}); import stack; print(stack.mmseg_works())'
+
+
+@pytest.mark.parametrize(
+    ('modules', 'works', 'command'),
+    [
+        ({}, False, None),
+        ({'mmseg': '', 'mmseg/models': '', 'mmseg/datasets': ''}, True, None),
+        ({'mmseg': '', 'mmseg/models': 'import ftfy'}, False, 'pip install ftfy'),
+        ({'mmseg': 'raise AssertionError("MMCV==2.2.0 is used")'}, False, 'pip install "onedl-mmsegmentation==1.4.2"'),
+    ],
+)
+def test_mmseg_is_optional(fake: FakeStack, project_root: Path, modules: dict, works: bool, command: str) -> None:
+    """What is wrong with it stops nobody who uses mmdet."""
+    for name, source in modules.items():
+        fake.write(name, source)
+    result = fake.run(MMSEG_WORKS.format(str(project_root / 'mmmaskdino')))
+    assert result.stdout.strip() == str(works), result.stderr
+    assert (command is None) == (result.stderr == '')
+    if command:
+        assert command_of(result.stderr).startswith(command) and 'without semantic segmentation' in result.stderr

@@ -1,5 +1,3 @@
-from importlib.util import find_spec
-
 from mmmaskdino.datasets.coco_instance import CheckedCocoDataset
 from mmmaskdino.datasets.coco_panoptic import CheckedCocoPanopticDataset
 from mmmaskdino.datasets.coco_style import (
@@ -12,6 +10,7 @@ from mmmaskdino.datasets.files import DataError
 from mmmaskdino.datasets.image_loading import LoadCheckedImage
 from mmmaskdino.datasets.panoptic_ids import ids_to_rgb, read_panoptic_png, rgb_to_ids
 from mmmaskdino.datasets.panoptic_loading import LoadCocoPanopticAnnotations
+from mmmaskdino.stack import mmseg_works
 
 __all__ = [
     'CheckedADE20KInstanceDataset',
@@ -28,7 +27,7 @@ __all__ = [
     'rgb_to_ids',
 ]
 
-if find_spec('mmseg') is not None:  # everything of mmdet works without it
+if mmseg_works():  # everything of mmdet works without it
     from mmmaskdino.datasets.seg_map_loading import LoadCheckedSegMap
     from mmmaskdino.datasets.semantic import CheckedADE20KDataset, CheckedCityscapesDataset, CheckedSegDataset
 
