@@ -79,7 +79,8 @@ def mmseg_works() -> bool:
         return True
     fault = _import_fault('mmseg', error, f'pip install "{_stack()["mmseg"]}"')
     warnings.warn(
-        f'mmmaskdino works without semantic segmentation through mmseg: {fault.problem}\n  mend it with: {fault.command}',
+        f'mmmaskdino works without semantic segmentation through mmseg: {fault.problem}\n'
+        f'  mend it with: {fault.command}',
         stacklevel=2,
     )
     return False

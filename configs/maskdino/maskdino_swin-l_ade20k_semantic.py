@@ -1,5 +1,5 @@
-# Swin-L, 900 learned queries, five encoder levels, 160000 iterations, averaged weights (EMA). The paper does not publish
-# the size of its images; these are the ResNet's.
+# Swin-L, 900 learned queries, five encoder levels, 160000 iterations, averaged weights (EMA). The paper does not
+# publish the size of its images; these are the ones of the ResNet.
 _base_ = [
     '../_base_/models/maskdino_r50_semantic.py',
     '../_base_/backbones/swin-l.py',
