@@ -29,9 +29,9 @@ def test_release_fills_the_model_of_its_config(release, recorded, load_config, l
         'class weights of the loss, which the config gives',
     }
     model = build_without_memory(load_config(config))
-    model.load_state_dict(result.conversion.tensors, strict=True, assign=True)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     assert trained == recorded(name)['n_parameters_unique']
+    model.load_state_dict(result.conversion.tensors, strict=True, assign=True)
     for key, tensor in model.state_dict().items():
         assert key.endswith('num_batches_tracked') or torch.equal(tensor, result.conversion.tensors[key])
 
