@@ -1,4 +1,4 @@
-"""Generate the quick-start dataset: shapes over textured ground, in COCO instance, COCO panoptic and label map format."""
+"""Generate the quick-start dataset: shapes over textured ground, as COCO instances, COCO panoptic and label maps."""
 
 import argparse
 import sys
