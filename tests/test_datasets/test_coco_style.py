@@ -7,8 +7,14 @@ from PIL import Image
 
 from mmmaskdino.datasets import CheckedCityscapesPanopticDataset, ids_to_rgb
 
+
 NAMES = ('CheckedADE20KInstanceDataset', 'CheckedADE20KPanopticDataset')
 CITYSCAPES = ('CheckedCityscapesInstanceDataset', 'CheckedCityscapesPanopticDataset')
+
+
+@pytest.fixture(autouse=True)
+def _scope(mmdet_scope):
+    """As in a run."""
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,9 @@ def make_case(small_config, make_model, make_batch):
             cfg.model.panoptic_head.criterion.loss_cls = dict(type='QueryCrossEntropyLoss', loss_weight=4.0)
         model = make_model(cfg)
         head = model.panoptic_head
-        batch = make_batch(counts, None, head.num_things_classes, head.num_stuff_classes, head.with_masks)
+        # On smaller images the coarsest map has two cells, and normalising one channel of them amplifies rounding.
+        sizes = [(128, 192)] * len(counts)
+        batch = make_batch(counts, sizes, head.num_things_classes, head.num_stuff_classes, head.with_masks)
         return dict(model=cfg.model.to_dict(), state_dict=model.state_dict(), **batch)
 
     return make
@@ -117,8 +119,7 @@ def test_two_processes_are_one(results):
             first, second = (rank['grads'][name] for rank in ranks)
             assert torch.equal(first, second) and first.isfinite().all(), f'{case}: {name}'
             error = (first - expected).norm() / expected.norm().clamp(min=1)
-            # The coarsest map has two cells and a group of one channel: normalising those amplifies rounding.
-            assert error < 1e-3, f'{case}: {name}: {error}'
+            assert error < 1e-5, f'{case}: {name}: {error}'
 
 
 if __name__ == '__main__':
