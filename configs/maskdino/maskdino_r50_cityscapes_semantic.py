@@ -12,11 +12,6 @@ model = dict(
     decode_head=dict(num_classes=19),
 )
 sync_bn = 'torch'  # mmengine turns BN into SyncBN where several processes train
-# Trained here, they carry no weight decay; names longer than 'backbone', of which mmengine takes the longest that fits.
-backbone_norms = ['.bn1.weight', '.bn2.weight', '.bn3.weight', '.bn1.bias', '.bn2.bias', '.bn3.bias', '.downsample.1.']
-optim_wrapper = dict(
-    paramwise_cfg=dict(custom_keys={name: dict(lr_mult=0.1, decay_mult=0.0) for name in backbone_norms})
-)
 
 max_iters = 90000
 param_scheduler = [

@@ -4,7 +4,7 @@ _base_ = [
     '../_base_/models/maskdino_r50_semantic.py',
     '../_base_/backbones/swin-l.py',
     '../_base_/datasets/ade20k_semantic.py',
-    '../_base_/schedules/schedule_50e_swin-l.py',
+    '../_base_/schedules/schedule_50e_swin.py',
     '../_base_/semantic_runtime.py',
 ]
 

@@ -3,7 +3,7 @@ _base_ = [
     '../_base_/models/maskdino_r50.py',
     '../_base_/backbones/swin-l.py',
     '../_base_/datasets/objects365_detection.py',
-    '../_base_/schedules/schedule_50e_swin-l.py',
+    '../_base_/schedules/schedule_50e_swin.py',
     '../_base_/default_runtime.py',
 ]
 

@@ -3,10 +3,10 @@ max_iters = 368750
 
 optim_wrapper = dict(
     type='OptimWrapper',
+    constructor='UndecayedNormConstructor',
     optimizer=dict(type='AdamW', lr=1e-4, weight_decay=0.05),
     clip_grad=dict(max_norm=0.01, norm_type=2),
     paramwise_cfg=dict(
-        norm_decay_mult=0.0,
         custom_keys={
             'backbone': dict(lr_mult=0.1),
             'denoising.label_embedding': dict(decay_mult=0.0),
