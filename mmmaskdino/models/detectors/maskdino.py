@@ -5,6 +5,7 @@ from mmdet.registry import MODELS
 from mmdet.structures import SampleList
 from torch import Tensor
 
+from mmmaskdino.models.backbones.map_checks import check_maps
 from mmmaskdino.models.dense_heads.maskdino_head import with_shared
 
 
@@ -54,7 +55,11 @@ class MaskDINO(BaseDetector):
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor, ...]:
         """Maps (bs, channels, h, w) of the backbone (and neck) from images (bs, 3, H, W)."""
         features = self.backbone(batch_inputs)
-        return self.neck(features) if self.with_neck else features
+        if self.with_neck:
+            features = self.neck(features)
+        pixel_decoder = self.panoptic_head.pixel_decoder
+        check_maps(batch_inputs, features, pixel_decoder.in_channels, pixel_decoder.in_strides)
+        return features
 
     def loss(self, batch_inputs: Tensor, batch_data_samples: SampleList) -> dict[str, Tensor]:
         """Training losses.

@@ -12,6 +12,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
+from mmmaskdino.models.backbones.map_checks import check_maps
 from mmmaskdino.models.decode_heads.maskdino_decode_head import split_images
 from mmmaskdino.models.seg_heads.image_queries import ImageFrames
 from mmmaskdino.models.seg_heads.mask_strips import resized_bands
@@ -43,6 +44,13 @@ class MaskDINOSegmentor(EncoderDecoder):
     def __init__(self, decode_head: dict, test_cfg: dict | None = None, **segmentor: Any) -> None:
         super().__init__(decode_head=decode_head, test_cfg=test_cfg, **segmentor)
         self.windows = WindowSettings.from_config(test_cfg)
+
+    def extract_feat(self, inputs: Tensor) -> Sequence[Tensor]:
+        """Maps (bs, channels, h, w) of the backbone (and neck) from images (bs, 3, H, W)."""
+        features = super().extract_feat(inputs)
+        pixel_decoder = self.decode_head.pixel_decoder
+        check_maps(inputs, features, pixel_decoder.in_channels, pixel_decoder.in_strides)
+        return features
 
     @torch.no_grad()
     def predict(self, inputs: Tensor, data_samples: Sequence[SegDataSample] | None = None) -> list[SegDataSample]:

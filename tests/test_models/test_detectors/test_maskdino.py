@@ -175,7 +175,7 @@ def test_neck_between_backbone_and_head(small_model, data_for):
 
 def test_maps_that_do_not_fit_name_the_key(small_model):
     model = small_model('maskdino_r50_coco_instance', **{'backbone.out_indices': (1, 2, 3)})
-    with pytest.raises(ValueError, match=r"channels \(64, 128, 256\).*backbone's out_indices"):
+    with pytest.raises(ValueError, match=r"\(32, 16, 24\), .* got \[\(64, 8, 12\).*backbone's out_indices"):
         model(torch.zeros(1, 3, 64, 96), mode='tensor')
 
 
