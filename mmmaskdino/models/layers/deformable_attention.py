@@ -8,8 +8,10 @@ from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction
 from mmengine.model import BaseModule, constant_init, xavier_init
 from torch import Tensor, nn
 
-from mmmaskdino.models.utils.host import from_host
+from mmmaskdino.models.utils.host import from_host, is_traced
 from mmmaskdino.structures import Memory, Shape
+
+from .row_sampling import sample_rows
 
 
 class DeformableAttention(BaseModule):
@@ -100,7 +102,9 @@ class DeformableAttention(BaseModule):
 def sample_attention(
     value: Tensor, spatial_shapes: tuple[Shape, ...], locations: Tensor, weights: Tensor, im2col_step: int = 64
 ) -> Tensor:
-    """Weighted sum of bilinear samples: mmcv's operator on a GPU, grid sampling level by level elsewhere.
+    """Weighted sum of bilinear samples: mmcv's operator on a GPU, sums of table rows on the host.
+
+    Compilers and exporters see grid sampling level by level instead, which they all know.
 
     Args:
         value (Tensor): (bs, num_points, num_heads, head_dim).
@@ -120,10 +124,12 @@ def sample_attention(
         return MultiScaleDeformableAttnFunction.apply(
             value.contiguous(), shapes, starts, locations.contiguous(), weights.contiguous(), im2col_step
         )
-    return _sample_on_host(value, spatial_shapes, locations, weights)
+    sample = sample_grid if is_traced() else sample_rows
+    return sample(value, spatial_shapes, locations, weights)
 
 
-def _sample_on_host(value: Tensor, spatial_shapes: tuple[Shape, ...], locations: Tensor, weights: Tensor) -> Tensor:
+def sample_grid(value: Tensor, spatial_shapes: tuple[Shape, ...], locations: Tensor, weights: Tensor) -> Tensor:
+    """The same with nothing but common operations."""
     bs, _, num_heads, head_dim = value.shape
     num_queries = locations.shape[1]
     # grid_sample sees each head of each image as an image. With the queries innermost, weighting and summing the

@@ -8,6 +8,8 @@ from mmdet.utils import reduce_mean
 from torch import Tensor, nn
 
 from mmmaskdino.models.utils.boxes import cxcywh_to_xyxy
+from mmmaskdino.models.utils.host import chunk_elements
+from mmmaskdino.models.utils.points import PointFeatures
 from mmmaskdino.structures import HeadOutput, Pairs, StagePrediction, Targets
 
 from .point_sampler import PointSampler
@@ -94,7 +96,7 @@ class MaskDINOCriterion(nn.Module):
         """Pairs of all stages (arguments as of the assigner); matching takes the first of the sampled points."""
         if features is not None:
             num_points = self.point_sampler.num_points
-            features = [f[:, :num_points] for f in features]
+            features = [f.first(num_points) for f in features]
             masks = [m[:, :num_points] for m in masks]
         return self.assigner.assign(stages, targets, features, masks, canvas)
 
@@ -114,7 +116,7 @@ class MaskDINOCriterion(nn.Module):
         stages: StagePrediction,
         pairs: Pairs,
         targets: Sequence[Targets],
-        features: list[Tensor] | None,
+        features: list[PointFeatures] | None,
         masks: list[Tensor] | None,
         num_objects: Tensor,
     ) -> dict[str, Tensor]:
@@ -148,20 +150,28 @@ class MaskDINOCriterion(nn.Module):
         is_thing = _of_pairs([t.is_thing for t in targets], pairs)
         return {name: loss * is_thing for name, loss in losses.items()}
 
-    def _masks(self, mask_embeds: Tensor, pairs: Pairs, features: list[Tensor], masks: list[Tensor]):
-        """Mask losses per pair. Each image has its own mask features, so images are taken one by one."""
-        embeds = mask_embeds[pairs.stages, pairs.images, pairs.queries].float().split(pairs.per_image)
+    def _masks(self, mask_embeds: Tensor, pairs: Pairs, features: list[PointFeatures], masks: list[Tensor]):
+        """Mask losses per pair. Each image has its own mask features, so images are taken one by one, in parts."""
+        embeds = mask_embeds[pairs.stages, pairs.images, pairs.queries].split(pairs.per_image)
         gts = pairs.gts.split(pairs.per_image)
-        losses = {'loss_mask': [], 'loss_dice': []}
+        parts = []
         for embed, gt, feature, mask in zip(embeds, gts, features, masks, strict=True):
-            logits = embed @ feature
-            index = self.point_sampler.select(logits)
-            logits, wanted = logits.gather(1, index), mask[gt].gather(1, index)
-            if self.loss_mask is not None:
-                losses['loss_mask'].append(self.loss_mask(logits, wanted, reduction_override='none').mean(-1))
-            if self.loss_dice is not None:
-                losses['loss_dice'].append(self.loss_dice(logits, wanted, reduction_override='none'))
-        return {name: torch.cat(parts) for name, parts in losses.items() if parts}
+            step = max(1, chunk_elements(mask.device) // mask.shape[1])
+            for chosen, objects in zip(embed.split(step), gt.split(step), strict=True):
+                parts.append(self._mask_losses(feature.logits(chosen), mask, objects))
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def _mask_losses(self, logits: Tensor, masks: Tensor, objects: Tensor) -> dict[str, Tensor]:
+        """Losses per mask from logits (num_masks, points), true masks (num_gts, points), objects (num_masks,)."""
+        logits = logits.contiguous()  # by mask: points are chosen mask by mask
+        index = self.point_sampler.select(logits)
+        logits, wanted = logits.gather(1, index), masks[objects].gather(1, index)
+        losses = {}
+        if self.loss_mask is not None:
+            losses['loss_mask'] = self.loss_mask(logits, wanted, reduction_override='none').mean(-1)
+        if self.loss_dice is not None:
+            losses['loss_dice'] = self.loss_dice(logits, wanted, reduction_override='none')
+        return losses
 
 
 def _stack(stages: Sequence[StagePrediction]) -> StagePrediction:

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from mmmaskdino.models.utils.points import move_out, sample_binary_masks, sample_features
+from mmmaskdino.models.utils.points import PointFeatures, move_out, sample_binary_masks
 from mmmaskdino.structures import Targets
 
 
@@ -14,7 +15,7 @@ class PointSampler:
 
     All masks of an image share one set of uniform candidates, drawn once per step. Matching uses the first
     ``num_points`` of them; the loss of a mask uses those candidates where it is most uncertain and, besides, points
-    that no importance chose. So the mask features are sampled once per image and step.
+    that no importance chose. So the points of an image are found once per step.
 
     Args:
         num_points (int): Points per mask, in the matching and in the loss.
@@ -40,20 +41,20 @@ class PointSampler:
         num_random = self.num_points - self.num_important
         return torch.rand(bs, self.num_candidates + num_random, 2, device=device)
 
-    def sample(self, mask_features: Tensor, targets: Sequence[Targets]) -> tuple[list[Tensor], list[Tensor]]:
-        """Draw points outside what is ignored; sample the mask features and the true masks there.
+    def sample(self, mask_features: Tensor, targets: Sequence[Targets]) -> tuple[list[PointFeatures], list[Tensor]]:
+        """Draw points outside what is ignored, for the mask features and the true masks.
 
         Args:
             mask_features (Tensor): (bs, mask_dims, h, w).
             targets (Sequence[Targets]): Masks per image, on the same canvas.
 
         Returns:
-            tuple[list[Tensor], list[Tensor]]: Per image (mask_dims, points) and (num_gts, points).
+            tuple[list[PointFeatures], list[Tensor]]: Per image the mask features there and (num_gts, points).
         """
         points = self.draw(len(targets), mask_features.device)
-        points = torch.stack([_labelled_points(t, p) for t, p in zip(targets, points, strict=True)])
-        masks = [_sample_masks(t, p) for t, p in zip(targets, points, strict=True)]
-        return list(sample_features(mask_features, points)), masks
+        points = [_labelled_points(t, p) for t, p in zip(targets, points, strict=True)]
+        features = [PointFeatures.sample(f, p) for f, p in zip(mask_features, points, strict=True)]
+        return features, [_sample_masks(t, p) for t, p in zip(targets, points, strict=True)]
 
     def select(self, logits: Tensor) -> Tensor:
         """Points of the loss of each mask.
@@ -64,10 +65,18 @@ class PointSampler:
         Returns:
             Tensor: (num_masks, num_points) int64 indices.
         """
-        uncertainty = -logits[:, : self.num_candidates].detach().abs()
-        important = uncertainty.topk(self.num_important, dim=1, sorted=False).indices
+        certainty = logits[:, : self.num_candidates].detach().abs()
+        important = _smallest(certainty, self.num_important)
         random = torch.arange(self.num_candidates, logits.shape[1], device=logits.device)
         return torch.cat([important, random.expand(len(logits), -1)], 1)
+
+
+def _smallest(values: Tensor, num: int) -> Tensor:
+    """Indices (n, num) of the smallest values of each row (n, m), in any order."""
+    if values.is_cuda or num == 0:
+        return values.topk(num, dim=1, largest=False, sorted=False).indices
+    # Several times faster on the host: NumPy partitions with vector instructions.
+    return torch.from_numpy(np.argpartition(values.numpy(), num - 1, axis=1)[:, :num])
 
 
 def _labelled_points(targets: Targets, points: Tensor) -> Tensor:

@@ -11,7 +11,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from mmmaskdino.models.utils.boxes import cxcywh_to_xyxy
-from mmmaskdino.models.utils.host import from_host
+from mmmaskdino.models.utils.host import chunk_elements, from_host
+from mmmaskdino.models.utils.points import PointFeatures
 from mmmaskdino.structures import Pairs, StagePrediction, Targets
 
 
@@ -28,9 +29,6 @@ class HybridHungarianAssigner:
             ``gt_instances`` (labels, bboxes, masks in the same points, is_thing) and ``img_meta`` (img_shape).
     """
 
-    # Mask logits that are held at a time: stages are taken together up to this many (256 MB).
-    max_elements = 2**26
-
     def __init__(self, match_costs: Sequence[dict]) -> None:
         self.match_costs = [TASK_UTILS.build(cost) for cost in match_costs]
         self.num_sanitized = 0
@@ -40,7 +38,7 @@ class HybridHungarianAssigner:
         self,
         stages: StagePrediction,
         targets: Sequence[Targets],
-        point_features: Sequence[Tensor] | None,
+        point_features: Sequence[PointFeatures] | None,
         point_masks: Sequence[Tensor] | None,
         canvas: tuple[int, int],
     ) -> Pairs:
@@ -49,8 +47,8 @@ class HybridHungarianAssigner:
         Args:
             stages (StagePrediction): Stacked: (num_stages, bs, num_queries, ...).
             targets (Sequence[Targets]): Ground truth per image.
-            point_features (Sequence[Tensor] | None): Per image (mask_dims, num_points), the mask features in the
-                matching points; None in a model without masks.
+            point_features (Sequence[PointFeatures] | None): Per image the mask features in the matching points; None in
+                a model without masks.
             point_masks (Sequence[Tensor] | None): Per image (num_gts, num_points), the true masks there.
             canvas (tuple[int, int]): Height and width of the padded canvas in pixels.
 
@@ -75,13 +73,18 @@ class HybridHungarianAssigner:
         return data
 
     def _costs(
-        self, stages: StagePrediction, ground_truth: InstanceData, features: Tensor | None, canvas: tuple[int, int]
+        self,
+        stages: StagePrediction,
+        ground_truth: InstanceData,
+        features: PointFeatures | None,
+        canvas: tuple[int, int],
     ) -> Tensor:
         """(num_stages * num_queries * num_gts,) costs of an image, in float32."""
         num_stages, num_queries = stages.boxes.shape[:2]
         step = num_stages
         if features is not None:
-            step = max(1, self.max_elements // (num_queries * features.shape[-1]))
+            # Mask logits are large: few stages at a time.
+            step = max(1, chunk_elements(stages.boxes.device) // (num_queries * ground_truth.masks.shape[1]))
         parts = []
         for start in range(0, num_stages, step):
             part = slice(start, start + step)
@@ -90,7 +93,7 @@ class HybridHungarianAssigner:
                 bboxes=_pixels(stages.boxes[part].float().flatten(0, 1), canvas),
             )
             if features is not None:
-                predictions.masks = stages.mask_embeds[part].float().flatten(0, 1) @ features
+                predictions.masks = features.logits(stages.mask_embeds[part].flatten(0, 1))
             meta = dict(img_shape=canvas)
             parts.append(sum(cost(predictions, ground_truth, img_meta=meta) for cost in self.match_costs).flatten())
         return torch.cat(parts)

@@ -1,15 +1,15 @@
 from .boxes import boxes_from_query_masks, cxcywh_to_xyxy, masks_to_boxes, normalize_boxes
-from .points import move_out, sample_binary_masks, sample_features
+from .points import PointFeatures, move_out, sample_binary_masks
 from .targets import targets_from_label_maps, targets_from_samples
 
 __all__ = [
+    'PointFeatures',
     'boxes_from_query_masks',
     'cxcywh_to_xyxy',
     'masks_to_boxes',
     'move_out',
     'normalize_boxes',
     'sample_binary_masks',
-    'sample_features',
     'targets_from_label_maps',
     'targets_from_samples',
 ]

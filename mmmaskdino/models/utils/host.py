@@ -1,4 +1,4 @@
-"""Numbers of the host on the device."""
+"""What differs between the host and a device."""
 
 import torch
 from torch import Tensor
@@ -10,3 +10,21 @@ def from_host(values, like: Tensor) -> Tensor:
     ``Tensor.new_tensor`` and ``torch.tensor(..., device=...)`` wait until the copy is done.
     """
     return torch.tensor(values, dtype=torch.float32).to(like.device, non_blocking=True)
+
+
+def chunk_elements(device: torch.device) -> int:
+    """Elements of one large temporary tensor of float32: what is computed in parts stays below.
+
+    On the host, memory up to 32 MiB is reused; more is asked from the system, and cleared by it, every time. A device
+    wants few, large parts: 256 MiB.
+    """
+    return 2**22 if device.type == 'cpu' else 2**26
+
+
+# torch 2.1 has it under its own name only.
+_is_compiling = getattr(torch.compiler, 'is_compiling', None) or torch._utils.is_compiling
+
+
+def is_traced() -> bool:
+    """Whether a compiler or an exporter watches: it records operations and cannot look into hand-written gradients."""
+    return torch.jit.is_tracing() or _is_compiling()

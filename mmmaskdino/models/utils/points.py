@@ -1,27 +1,86 @@
 """Point sampling: the loss and the matching look at masks only in random points (PointRend)."""
 
+from typing import NamedTuple
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from mmmaskdino.structures import Shape
+
 from .host import from_host
+from .rows import sum_rows
 
 
-def sample_features(features: Tensor, points: Tensor) -> Tensor:
-    """Bilinear samples of feature maps.
+class PointFeatures(NamedTuple):
+    """Mask features of an image in sampled points: what turns mask embeddings into logits there.
 
-    The sample of a dot product is the dot product of the sample, so a mask logit in a point is
-    ``mask_embed @ sample_features(mask_features, point)``: no mask map is needed.
+    The bilinear sample of a dot product is the dot product of the bilinear sample. So either the features are sampled,
+    once for all masks, or maps of the logits are; whichever multiplies fewer numbers.
+    """
+
+    features: Tensor
+    """(mask_dims, h * w) of the map's cells, or (mask_dims, num_points) of the points; float32."""
+    cells: Tensor | None
+    """(num_points, 4) int32, the cells around each point; None where ``features`` are of the points."""
+    shares: Tensor | None
+    """(num_points, 4) float32, their bilinear weights."""
+
+    @classmethod
+    def sample(cls, features: Tensor, points: Tensor) -> 'PointFeatures':
+        """Of a map.
+
+        Args:
+            features (Tensor): (mask_dims, h, w).
+            points (Tensor): (num_points, 2), (x, y) in [0, 1].
+
+        Returns:
+            PointFeatures: In the form that is cheaper for many masks.
+        """
+        cells, shares = bilinear_cells(points, features.shape[-2:])
+        features = features.flatten(1).float()
+        if features.shape[1] < len(points):
+            return cls(features, cells, shares)
+        return cls(_sample(features, cells, shares), None, None)
+
+    def first(self, num_points: int) -> 'PointFeatures':
+        """Those of the first points."""
+        if self.cells is None:
+            return self._replace(features=self.features[:, :num_points])
+        return self._replace(cells=self.cells[:num_points], shares=self.shares[:num_points])
+
+    def logits(self, mask_embeds: Tensor) -> Tensor:
+        """Mask logits (num_masks, num_points) float32 of embeddings (num_masks, mask_dims), whatever autocast says."""
+        with torch.autocast(mask_embeds.device.type, enabled=False):
+            logits = mask_embeds.float() @ self.features
+            return logits if self.cells is None else _sample(logits, self.cells, self.shares)
+
+
+def bilinear_cells(points: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
+    """The four cells around each point.
 
     Args:
-        features (Tensor): (bs, dim, h, w).
-        points (Tensor): (bs, num_points, 2), (x, y) in [0, 1].
+        points (Tensor): (num_points, 2), (x, y) in [0, 1].
+        shape (Shape): (h, w) of the map.
 
     Returns:
-        Tensor: (bs, dim, num_points) float32.
+        tuple[Tensor, Tensor]: (num_points, 4) int32 indices into the flat map and their float32 weights, 0 for what
+        lies outside the map.
     """
-    grid = 2 * points[:, None] - 1
-    return F.grid_sample(features.float(), grid.float(), align_corners=False)[:, :, 0]
+    h, w = shape
+    size = from_host([w, h], points)
+    positions = points.float() * size - 0.5
+    low = positions.floor()
+    ends = torch.stack([low, low + 1])
+    weights = (1 - (positions - ends).abs()) * ((ends >= 0) & (ends < size))
+    x, y = torch.minimum(ends.clamp(min=0), size - 1).int().unbind(-1)
+    cells = y[:, None] * w + x
+    shares = weights[:, None, :, 1] * weights[..., 0]
+    return cells.flatten(0, 1).T.contiguous(), shares.flatten(0, 1).T.contiguous()
+
+
+def _sample(maps: Tensor, cells: Tensor, shares: Tensor) -> Tensor:
+    """Samples (n, num_points) of flat maps (n, h * w): a weighted sum of four rows, which hold all maps of a cell."""
+    return sum_rows(maps.T.contiguous(), cells, shares).T
 
 
 def sample_binary_masks(masks: Tensor, points: Tensor) -> Tensor:
@@ -34,22 +93,9 @@ def sample_binary_masks(masks: Tensor, points: Tensor) -> Tensor:
     Returns:
         Tensor: (num_masks, num_points) float32 in [0, 1]; what lies outside the mask counts as 0.
     """
-    h, w = masks.shape[-2:]
+    cells, shares = bilinear_cells(points, masks.shape[-2:])
     masks = masks.flatten(1)
-    position = points.float() * from_host([w, h], points) - 0.5
-    corner = position.floor()
-    fraction = position - corner
-    corner = corner.long()
-    total = 0
-    for dx in (0, 1):
-        for dy in (0, 1):
-            x, y = corner[:, 0] + dx, corner[:, 1] + dy
-            inside = (x >= 0) & (x < w) & (y >= 0) & (y < h)
-            weight_x = fraction[:, 0] if dx else 1 - fraction[:, 0]
-            weight_y = fraction[:, 1] if dy else 1 - fraction[:, 1]
-            index = y.clamp(0, h - 1) * w + x.clamp(0, w - 1)
-            total = total + masks[:, index] * (weight_x * weight_y * inside)
-    return total
+    return sum(masks[:, cell] * share for cell, share in zip(cells.T, shares.T, strict=True))
 
 
 def move_out(points: Tensor, ignored: Tensor) -> Tensor:

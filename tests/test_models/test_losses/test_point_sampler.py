@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from mmmaskdino.models.losses import PointSampler
-from mmmaskdino.models.utils import sample_binary_masks, sample_features
+from mmmaskdino.models.utils import PointFeatures, sample_binary_masks
 from mmmaskdino.structures import Targets
 
 
@@ -22,7 +22,8 @@ def test_recorded_uncertain_points(golden_ops):
     # Each recorded mask has candidates of its own, so each is an image with one mask here.
     targets = [of_masks(torch.ones(1, 9, 11, dtype=torch.bool))] * 3
     features, _ = sampler.sample(record['logits'], targets)
-    for image, logits in enumerate(features):
+    for image, sampled in enumerate(features):
+        logits = sampled.logits(torch.ones(1, 1))
         index = sampler.select(logits)
         chosen = logits.gather(1, index)
         torch.testing.assert_close(chosen.sort().values, record['sampled'][image].sort().values, rtol=1e-5, atol=1e-5)
@@ -67,9 +68,11 @@ def test_samples_per_image():
     points = sampler.draw(2, torch.device('cpu'))
     sampler.draw = lambda bs, device: points
     got_features, got_masks = sampler.sample(features, [of_masks(m) for m in masks])
-    assert [f.shape for f in got_features] == [(16, 15)] * 2
     assert [m.shape for m in got_masks] == [(3, 15), (0, 15)]
-    torch.testing.assert_close(got_features[1], sample_features(features, points)[1])
+    embeds = torch.randn(5, 16)
+    assert [f.logits(embeds).shape for f in got_features] == [(5, 15)] * 2
+    alone = PointFeatures.sample(features[1], points[1])
+    torch.testing.assert_close(got_features[1].logits(embeds), alone.logits(embeds))
     torch.testing.assert_close(got_masks[0], sample_binary_masks(masks[0], points[0]))
 
 
@@ -83,7 +86,7 @@ def test_ignored_pixels_have_no_points_and_no_say():
     ignored = ringed(torch.rand(8, 12) > 0.6)
     position = torch.stack(torch.meshgrid(torch.arange(8.0), torch.arange(12.0), indexing='ij'))
     (where,), (got,) = sampler.sample(position[None], [of_masks(~ignored[None], ignored)])
-    y, x = where.round().long()
+    y, x = where.logits(torch.eye(2)).round().long()
     assert not ignored[y, x].any()
     # A border to unlabelled pixels is no border of the mask.
     torch.testing.assert_close(got, torch.ones_like(got))
@@ -97,7 +100,9 @@ def test_without_anything_ignored_points_stay_as_drawn():
     plain, none_ignored = (
         sampler.sample(features, [of_masks(mask, ignored)]) for ignored in (None, torch.zeros(32, 48, dtype=torch.bool))
     )
-    assert torch.equal(plain[0][0], none_ignored[0][0]) and torch.equal(plain[1][0], none_ignored[1][0])
+    assert torch.equal(plain[0][0].features, none_ignored[0][0].features) and torch.equal(
+        plain[1][0], none_ignored[1][0]
+    )
 
 
 def test_selection_takes_no_gradient():

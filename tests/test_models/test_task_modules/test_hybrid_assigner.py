@@ -6,7 +6,7 @@ from mmdet.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 
 from mmmaskdino.models.task_modules import hybrid_assigner
-from mmmaskdino.models.utils import cxcywh_to_xyxy
+from mmmaskdino.models.utils import PointFeatures, cxcywh_to_xyxy
 from mmmaskdino.structures import StagePrediction
 
 CANVAS = (64, 96)
@@ -29,8 +29,12 @@ def random_stages(num_stages=3, bs=2, num_queries=5):
     return StagePrediction(torch.randn(*shape, 5), 0.1 + 0.5 * torch.rand(*shape, 4), torch.randn(*shape, 16))
 
 
+def of_points(features):
+    return PointFeatures(features, None, None)
+
+
 def points_of(targets):
-    features = [torch.randn(16, NUM_POINTS) for _ in targets]
+    features = [of_points(torch.randn(16, NUM_POINTS)) for _ in targets]
     return features, [(torch.rand(len(t.labels), NUM_POINTS) > 0.5).float() for t in targets]
 
 
@@ -40,7 +44,7 @@ def cost_matrix(assigner, stages, stage, image, target, features, masks):
     predictions = InstanceData(
         scores=stages.cls_logits[stage, image],
         bboxes=cxcywh_to_xyxy(stages.boxes[stage, image]) * scale,
-        masks=stages.mask_embeds[stage, image] @ features,
+        masks=features.logits(stages.mask_embeds[stage, image]),
     )
     ground_truth = InstanceData(
         labels=target.labels, bboxes=cxcywh_to_xyxy(target.boxes) * scale, masks=masks, is_thing=target.is_thing
@@ -57,10 +61,11 @@ def as_dict(pairs):
     return found
 
 
-@pytest.mark.parametrize('max_elements', [2**26, 1])
-def test_optimal_in_every_stage_and_image(make_assigner, make_targets, max_elements):
+@pytest.mark.parametrize('elements', [2**26, 1])
+def test_optimal_in_every_stage_and_image(make_assigner, make_targets, elements, monkeypatch):
+    # Stages taken together or one by one.
+    monkeypatch.setattr(hybrid_assigner, 'chunk_elements', lambda device: elements)
     assigner, stages, targets = make_assigner(), random_stages(), make_targets([3, 2], stuff=[0, 1], num_things=4)
-    assigner.max_elements = max_elements  # stages taken together or one by one
     features, masks = points_of(targets)
     found = as_dict(assigner.assign(stages, targets, features, masks, CANVAS))
     assert set(found) == {(stage, image) for stage in range(3) for image in range(2)}
@@ -108,7 +113,7 @@ def test_perfect_predictions_find_their_objects(make_assigner, make_targets):
     logits[0, 0, torch.arange(4), target.labels[order]] = 8.0
     masks = (torch.rand(4, NUM_POINTS) > 0.5).float()
     stages = StagePrediction(logits, target.boxes[order][None, None], torch.eye(4)[None, None])
-    pairs = make_assigner().assign(stages, [target], [20 * masks[order] - 10], [masks], CANVAS)
+    pairs = make_assigner().assign(stages, [target], [of_points(20 * masks[order] - 10)], [masks], CANVAS)
     assert as_dict(pairs)[0, 0] == {int(gt): query for query, gt in enumerate(order)}
 
 

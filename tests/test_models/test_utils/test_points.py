@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from mmmaskdino.models.layers import decode_masks
-from mmmaskdino.models.utils import move_out, sample_binary_masks, sample_features
+from mmmaskdino.models.utils import PointFeatures, move_out, sample_binary_masks
 
 BORDER = torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.5, 1e-4], [0.999, 0.3]])
 
@@ -33,22 +33,29 @@ def test_point_in_the_middle_of_a_pixel_is_the_pixel():
     torch.testing.assert_close(sample_binary_masks(masks, points), masks.flatten(1).float())
 
 
-def test_features_as_by_grid_sampling():
-    features, points = torch.randn(2, 16, 8, 13), torch.rand(2, 50, 2)
-    got = sample_features(features, points)
-    for image in range(2):
-        torch.testing.assert_close(got[image], grid_sample(features[image], points[image]), rtol=1e-5, atol=1e-6)
+# More points than cells: maps of the logits are sampled; fewer: the features are.
+@pytest.mark.parametrize('num_points', [300, 50])
+def test_logits_and_gradients_as_by_grid_sampling_the_masks(num_points):
+    features, embeds = torch.randn(16, 8, 13, requires_grad=True), torch.randn(7, 16, requires_grad=True)
+    points = torch.cat([torch.rand(num_points, 2), BORDER])
+    sampled = PointFeatures.sample(features, points)
+    assert (sampled.cells is None) == (num_points < 8 * 13)
+    got = sampled.logits(embeds)
+    want = grid_sample(decode_masks(embeds[None], features[None])[0], points)
+    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(sampled.first(20).logits(embeds), got[:, :20], rtol=1e-4, atol=1e-4)
+    weights = torch.randn_like(got)
+    for ours, theirs in zip(
+        *(torch.autograd.grad((x * weights).sum(), (features, embeds)) for x in (got, want)), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-3)
 
 
-def test_sample_of_the_mask_is_the_mask_of_the_sample():
-    features, embeds, points = torch.randn(2, 16, 8, 13), torch.randn(2, 7, 16), torch.rand(2, 50, 2)
-    lazy = embeds @ sample_features(features, points)
-    for image, masks in enumerate(decode_masks(embeds, features)):
-        torch.testing.assert_close(lazy[image], grid_sample(masks, points[image]), rtol=1e-4, atol=1e-4)
-
-
-def test_samples_are_float32_in_half_precision():
-    assert sample_features(torch.randn(1, 16, 8, 13).bfloat16(), torch.rand(1, 5, 2)).dtype == torch.float32
+@pytest.mark.parametrize('num_points', [300, 50])
+def test_logits_are_float32_in_half_precision(num_points):
+    sampled = PointFeatures.sample(torch.randn(16, 8, 13).bfloat16(), torch.rand(num_points, 2))
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        assert sampled.logits(torch.randn(3, 16).bfloat16()).dtype == torch.float32
 
 
 def test_points_move_out_of_ignored_pixels():
