@@ -1,8 +1,18 @@
 from mmmaskdino.stack import mmseg_works
 
-from . import backbones, dense_heads, detectors, layers, losses, necks, seg_heads, task_modules
+from . import ablations, backbones, dense_heads, detectors, layers, losses, necks, seg_heads, task_modules
 
-__all__ = ['backbones', 'dense_heads', 'detectors', 'layers', 'losses', 'necks', 'seg_heads', 'task_modules']
+__all__ = [
+    'ablations',
+    'backbones',
+    'dense_heads',
+    'detectors',
+    'layers',
+    'losses',
+    'necks',
+    'seg_heads',
+    'task_modules',
+]
 
 if mmseg_works():  # everything of mmdet works without it
     from . import decode_heads, segmentors  # noqa: F401

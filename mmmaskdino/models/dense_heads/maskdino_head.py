@@ -39,10 +39,12 @@ class MaskDINOHead(BaseModule):
         num_points (int): Sampled points per head and level of the deformable attention.
         mask_padding (bool): Whether attention and query selection leave out the padding of images that are smaller than
             the canvas. The released weights were trained and evaluated without.
+        num_layers_at_test (int | None): Decoder layers that predict at test time; 0: the initial queries; None: all.
         init_cfg (dict | None): Initialisation config.
 
     Raises:
-        ValueError: If masks are wanted by one part and left out in another, or a part sets what the head hands to it.
+        ValueError: If masks are wanted by one part and left out in another, a part sets what the head hands to it, or
+            there are fewer layers than are to predict.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class MaskDINOHead(BaseModule):
         num_heads: int = 8,
         num_points: int = 4,
         mask_padding: bool = True,
+        num_layers_at_test: int | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -74,6 +77,13 @@ class MaskDINOHead(BaseModule):
         num_levels = len(self.pixel_decoder.encoder_strides)
         self.query_init = MODELS.build(with_shared('query_init', query_init, dim=dim))
         self.decoder = MODELS.build(with_shared('decoder', decoder, num_levels=num_levels, **attention))
+        num_layers = len(self.decoder.layers)
+        self.num_layers_at_test = num_layers if num_layers_at_test is None else num_layers_at_test
+        if not 0 <= self.num_layers_at_test <= num_layers:
+            raise ValueError(
+                f'panoptic_head.num_layers_at_test must be 0 to {num_layers} (decoder.num_layers), got '
+                f'{num_layers_at_test}'
+            )
         self.denoising = denoising and TASK_UTILS.build(
             with_shared('denoising', denoising, num_classes=self.num_classes, dim=dim)
         )
@@ -103,7 +113,7 @@ class MaskDINOHead(BaseModule):
     def forward(
         self, features: Sequence[Tensor], samples: SampleList | None = None
     ) -> tuple[StagePrediction, Tensor | None]:
-        """Prediction of the last decoder layer (the only one whose heads run).
+        """Prediction of the last decoder layer, or of the one that ``num_layers_at_test`` says; only its heads run.
 
         Args:
             features (Sequence[Tensor]): Backbone maps (bs, channels, h, w), finest first.
@@ -113,7 +123,9 @@ class MaskDINOHead(BaseModule):
             tuple[StagePrediction, Tensor | None]: The prediction and the mask features (bs, mask_dims, h / 4, w / 4).
         """
         mask_features, memory, start = self._start(features, samples and valid_sizes(samples))
-        layer = self.decoder(start.content, start.boxes, memory, self.heads)[-1]
+        if self.num_layers_at_test == 0:
+            return self.heads.initial_stage(start.content, start.boxes), mask_features
+        layer = self.decoder(start.content, start.boxes, memory, self.heads)[self.num_layers_at_test - 1]
         return self.heads.layer_stage(layer.hidden_state, layer.references), mask_features
 
     def loss(self, features: Sequence[Tensor], samples: SampleList) -> dict[str, Tensor]:

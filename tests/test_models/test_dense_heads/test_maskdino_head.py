@@ -30,6 +30,19 @@ def test_prediction_is_the_last_training_stage(make_head, make_features, make_ta
         assert got is expected is None or torch.equal(got, expected)
 
 
+@pytest.mark.parametrize('num_layers', [0, 1, 2])
+def test_prediction_of_an_earlier_layer(make_head, make_features, make_targets, num_layers):
+    head, features = make_head({'denoising': None, 'num_layers_at_test': num_layers}).eval(), make_features()
+    stages = head.forward_train(features, make_targets([2, 1])).stages
+    assert all(torch.equal(got, wanted) for got, wanted in zip(head(features)[0], stages[num_layers], strict=True))
+
+
+@pytest.mark.parametrize('num_layers', [-1, 3])
+def test_layer_that_there_is_not(head_config, num_layers):
+    with pytest.raises(ValueError, match=f'num_layers_at_test must be 0 to 2 .*got {num_layers}'):
+        MODELS.build(head_config({'num_layers_at_test': num_layers}))
+
+
 @pytest.mark.parametrize('kind', KINDS)
 def test_denoising_does_not_reach_the_matching_queries(make_head, make_features, make_targets, kind):
     head, features, targets = make_head(kind=kind), make_features(), make_targets([3, 1])

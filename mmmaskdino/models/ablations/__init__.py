@@ -1,0 +1,3 @@
+from .ablated_criterion import AblatedCriterion
+
+__all__ = ['AblatedCriterion']
