@@ -5,6 +5,7 @@ so adding up whole rows (an embedding bag) reads the same numbers several times 
 """
 
 import warnings
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -33,6 +34,8 @@ class Levels(NamedTuple):
     """(2, 1, m) int32 rows to the next cell; 0 where there is none."""
 
     @classmethod
+    @lru_cache(maxsize=64)
+    @torch.inference_mode(False)
     def from_shapes(cls, spatial_shapes: tuple[Shape, ...], num_samples: int, num_heads: int) -> 'Levels':
         """Of a table whose rows are ordered by token, then head; ``num_samples`` per level."""
         columns, start = [], 0

@@ -12,7 +12,7 @@ class FeedForward(nn.Sequential):
     """Linear, ReLU, Linear on (..., dim)."""
 
     def __init__(self, dim: int, hidden_dim: int) -> None:
-        super().__init__(nn.Linear(dim, hidden_dim), nn.ReLU(inplace=True), nn.Linear(hidden_dim, dim))
+        super().__init__(nn.Linear(dim, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, dim))
 
 
 class EncoderLayer(BaseModule):

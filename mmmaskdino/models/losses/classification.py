@@ -1,14 +1,13 @@
 """Classification of queries: focal or softmax. A loss brings the number of its output channels with it."""
 
 import torch.nn.functional as F
-from mmdet.models.losses import FocalLoss
 from mmdet.registry import MODELS
 from mmdet.utils import reduce_mean
 from torch import Tensor, nn
 
 
 @MODELS.register_module()
-class QueryFocalLoss(FocalLoss):
+class QueryFocalLoss(nn.Module):
     """Sigmoid focal loss, summed over queries and classes, divided by the number of objects.
 
     Args:
@@ -24,8 +23,8 @@ class QueryFocalLoss(FocalLoss):
     def __init__(
         self, gamma: float = 2.0, alpha: float = 0.25, loss_weight: float = 1.0, prior_prob: float | None = 0.01
     ) -> None:
-        super().__init__(use_sigmoid=True, gamma=gamma, alpha=alpha, loss_weight=loss_weight)
-        self.prior_prob = prior_prob
+        super().__init__()
+        self.gamma, self.alpha, self.loss_weight, self.prior_prob = gamma, alpha, loss_weight, prior_prob
 
     def forward(self, cls_logits: Tensor, labels: Tensor, num_objects: Tensor) -> Tensor:
         """Loss per stage.
@@ -38,8 +37,13 @@ class QueryFocalLoss(FocalLoss):
         Returns:
             Tensor: (num_stages,).
         """
-        loss = super().forward(cls_logits.flatten(0, 2), labels.flatten(), reduction_override='none')
-        return loss.view(len(labels), -1).sum(1) / num_objects
+        # mmdet's focal loss reads the largest label from the device.
+        shape = (*labels.shape, cls_logits.shape[-1] + 1)
+        wanted = cls_logits.new_zeros(shape).scatter_(-1, labels[..., None], 1.0)[..., :-1]
+        error = (wanted - cls_logits.sigmoid()).abs()
+        weights = (1 - self.alpha + (2 * self.alpha - 1) * wanted) * error**self.gamma
+        loss = F.binary_cross_entropy_with_logits(cls_logits, wanted, reduction='none') * weights
+        return loss.flatten(1).sum(1) * (self.loss_weight / num_objects)
 
 
 @MODELS.register_module()

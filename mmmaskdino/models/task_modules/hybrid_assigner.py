@@ -15,6 +15,8 @@ from mmmaskdino.models.utils.host import chunk_elements, from_host
 from mmmaskdino.models.utils.points import PointFeatures
 from mmmaskdino.structures import Pairs, StagePrediction, Targets
 
+from .match_costs import reads_masks
+
 
 @TASK_UTILS.register_module()
 class HybridHungarianAssigner:
@@ -25,12 +27,14 @@ class HybridHungarianAssigner:
 
     Args:
         match_costs (list[dict]): Configs of the costs to add up, from mmdet or this package. A cost is called with
-            ``pred_instances`` (scores: logits, bboxes: xyxy pixels, masks: logits in the matching points),
-            ``gt_instances`` (labels, bboxes, masks in the same points, is_thing) and ``img_meta`` (img_shape).
+            ``pred_instances`` (scores: logits, bboxes: xyxy pixels; costs of masks get masks alone: logits in the matching
+            points), ``gt_instances`` (labels, bboxes, masks in the same points, is_thing) and ``img_meta`` (img_shape).
     """
 
     def __init__(self, match_costs: Sequence[dict]) -> None:
         self.match_costs = [TASK_UTILS.build(cost) for cost in match_costs]
+        self.mask_costs = [cost for cost in self.match_costs if reads_masks(cost)]
+        self.plain_costs = [cost for cost in self.match_costs if not reads_masks(cost)]
         self.num_sanitized = 0
 
     @torch.no_grad()
@@ -81,22 +85,20 @@ class HybridHungarianAssigner:
     ) -> Tensor:
         """(num_stages * num_queries * num_gts,) costs of an image, in float32."""
         num_stages, num_queries = stages.boxes.shape[:2]
-        step = num_stages
-        if features is not None:
-            # Mask logits are large: few stages at a time.
-            step = max(1, chunk_elements(stages.boxes.device) // (num_queries * ground_truth.masks.shape[1]))
+        meta = dict(img_shape=canvas)
+        predictions = InstanceData(
+            scores=stages.cls_logits.float().flatten(0, 1), bboxes=_pixels(stages.boxes.float().flatten(0, 1), canvas)
+        )
+        total = sum(cost(predictions, ground_truth, img_meta=meta) for cost in self.plain_costs)
+        if not self.mask_costs:
+            return total.flatten()
+        # Mask logits are large: few stages at a time.
+        step = max(1, chunk_elements(stages.boxes.device) // (num_queries * ground_truth.masks.shape[1]))
         parts = []
-        for start in range(0, num_stages, step):
-            part = slice(start, start + step)
-            predictions = InstanceData(
-                scores=stages.cls_logits[part].float().flatten(0, 1),
-                bboxes=_pixels(stages.boxes[part].float().flatten(0, 1), canvas),
-            )
-            if features is not None:
-                predictions.masks = features.logits(stages.mask_embeds[part].flatten(0, 1))
-            meta = dict(img_shape=canvas)
-            parts.append(sum(cost(predictions, ground_truth, img_meta=meta) for cost in self.match_costs).flatten())
-        return torch.cat(parts)
+        for embeds in stages.mask_embeds.split(step):
+            predictions = InstanceData(masks=features.logits(embeds.flatten(0, 1)))
+            parts.append(sum(cost(predictions, ground_truth, img_meta=meta) for cost in self.mask_costs))
+        return (total + torch.cat(parts)).flatten()
 
     def _solve(self, costs: list[Tensor], stages: StagePrediction, targets: Sequence[Targets]) -> Pairs:
         num_stages, _, num_queries = stages.boxes.shape[:3]

@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from mmdet.models.task_modules.assigners.match_cost import BaseMatchCost
+from mmdet.models.task_modules.assigners.match_cost import BaseMatchCost, CrossEntropyLossCost, DiceCost
 from mmdet.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 from torch import Tensor
@@ -41,6 +41,12 @@ class PointDiceCost(BaseMatchCost):
         overlap = 2 * _products(probabilities, masks)
         size = probabilities.sum(-1, keepdim=True) + masks.sum(-1)
         return (1 - (overlap + 1) / (size + 1)) * self.weight
+
+
+def reads_masks(cost: object) -> bool:
+    """Whether a cost compares masks: their logits are many, so they are computed in parts."""
+    cost = cost.cost if isinstance(cost, ThingOnlyCost) else cost
+    return isinstance(cost, PointBCECost | PointDiceCost | CrossEntropyLossCost | DiceCost)
 
 
 def _products(values: Tensor, masks: Tensor) -> Tensor:

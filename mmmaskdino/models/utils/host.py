@@ -18,7 +18,7 @@ def chunk_elements(device: torch.device) -> int:
     On the host, memory up to 32 MiB is reused; more is asked from the system, and cleared by it, every time. A device
     wants few, large parts: 256 MiB.
     """
-    return 2**22 if device.type == 'cpu' else 2**26
+    return 2**23 if device.type == 'cpu' else 2**26
 
 
 # torch 2.1 has it under its own name only.
