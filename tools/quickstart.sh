@@ -22,6 +22,8 @@ if [ "$task" != panoptic ]; then work_dir=${work_dir}_$task; fi
 if [ "$seed" != 0 ]; then work_dir=${work_dir}_seed$seed; fi
 python=.venv/bin/python
 export CUDA_VISIBLE_DEVICES=-1  # setup_env.sh compiles mmcv for the CPU
+# On operations as small as these two threads are hardly faster than one, and far slower where other work runs too.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 say() { printf '\n== %s\n' "$*"; }
 
 bash tools/setup_env.sh current
