@@ -66,6 +66,14 @@ def head_of(cfg):
     return cfg.model[head_name_of(cfg)]
 
 
+def dataset_of(loader):
+    """The dataset inside wrappers."""
+    dataset = loader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    return dataset
+
+
 def find(registry, name, cfg):
     """What a run of the config gets for the name."""
     return registry.get(name if '.' in name else f'{cfg.default_scope}.{name}')
@@ -87,9 +95,10 @@ def test_every_part_is_known(name):
         assert model.panoptic_fusion_head.num_classes == model.panoptic_head.num_classes
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         assert find(DATASETS, loader.dataset.type, cfg) is not None
-        assert all(find(TRANSFORMS, step.type, cfg) is not None for step in loader.dataset.pipeline)
+        pipeline = dataset_of(loader).pipeline
+        assert all(find(TRANSFORMS, step.type, cfg) is not None for step in pipeline)
         packing = dict(mmdet='PackDetInputs', mmseg='PackSegInputs')[cfg.default_scope]
-        assert loader.dataset.pipeline[-1].type == packing
+        assert pipeline[-1].type == packing
     for evaluators in (cfg.val_evaluator, cfg.test_evaluator):
         for metric in evaluators if isinstance(evaluators, list) else [evaluators]:
             assert find(METRICS, metric.type, cfg) is not None
@@ -99,7 +108,7 @@ def test_every_part_is_known(name):
 @pytest.mark.parametrize('name', NAMES)
 def test_classes_of_model_and_data(name):
     cfg = load(name)
-    head, dataset = head_of(cfg), cfg.train_dataloader.dataset
+    head, dataset = head_of(cfg), dataset_of(cfg.train_dataloader)
     metainfo = dataset.get('metainfo') or find(DATASETS, dataset.type, cfg).METAINFO
     if cfg.default_scope == 'mmseg':
         assert head.num_classes == len(metainfo['classes'])
@@ -123,7 +132,7 @@ def test_name_is_true(name):
         levels = re.search(r'(\d+)level', backbone)
         usual = 5 if backbone.startswith('swin-l') else 3 if task == 'semantic' else 4
         assert len(head.pixel_decoder.encoder_strides) == (int(levels[1]) if levels else usual)
-    assert dataset.removesuffix('20k') in cfg.train_dataloader.dataset.data_root
+    assert dataset.removesuffix('20k') in dataset_of(cfg.train_dataloader).data_root
     assert (cfg.default_scope == 'mmseg') == (task == 'semantic')
     if task == 'semantic':
         return

@@ -1,4 +1,4 @@
-# Fine-tuning after detection pre-training on Objects365 (paper, table 16).
+# Fine-tuning after detection pre-training on Objects365 (paper, section 4).
 _base_ = 'maskdino_swin-l_ade20k_semantic.py'
 
 # Classes are matched by name; masks and queries start at their initialisation.

@@ -5,6 +5,7 @@ from mmmaskdino.datasets.coco_style import (
     CheckedADE20KPanopticDataset,
     CheckedCityscapesInstanceDataset,
     CheckedCityscapesPanopticDataset,
+    CheckedLVISDataset,
 )
 from mmmaskdino.datasets.files import DataError
 from mmmaskdino.datasets.image_loading import LoadCheckedImage
@@ -19,6 +20,7 @@ __all__ = [
     'CheckedCityscapesPanopticDataset',
     'CheckedCocoDataset',
     'CheckedCocoPanopticDataset',
+    'CheckedLVISDataset',
     'DataError',
     'LoadCheckedImage',
     'LoadCocoPanopticAnnotations',

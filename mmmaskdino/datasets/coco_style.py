@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mmdet.datasets import ADE20KInstanceDataset, ADE20KPanopticDataset, CityscapesDataset
+from mmdet.datasets import ADE20KInstanceDataset, ADE20KPanopticDataset, CityscapesDataset, LVISV1Dataset
 from mmdet.registry import DATASETS
 
 from mmmaskdino.datasets.coco_instance import CheckedCocoDataset
@@ -63,4 +63,24 @@ class CheckedCityscapesPanopticDataset(CheckedCocoPanopticDataset):
         for image in content['images'] if isinstance(content, dict) and 'images' in content else ():
             city = str(image['id']).partition('_')[0]
             image['file_name'] = f'{city}/{image["id"]}_leftImg8bit.png'
+        return content
+
+
+@DATASETS.register_module()
+class CheckedLVISDataset(CheckedCocoDataset):
+    """LVIS v1 instance segmentation, 1203 classes.
+
+    Its json has addresses of COCO's images in place of file names; their last two parts are folder and name. No object
+    of it is a crowd.
+    """
+
+    METAINFO = dict(classes=LVISV1Dataset.METAINFO['classes'])  # there is no palette
+
+    def _read_annotations(self) -> Any:
+        content = super()._read_annotations()
+        if isinstance(content, dict):
+            for image in content.get('images', ()):
+                image['file_name'] = '/'.join(image.get('coco_url', '').split('/')[-2:])
+            for annotation in content.get('annotations', ()):
+                annotation['iscrowd'] = 0
         return content

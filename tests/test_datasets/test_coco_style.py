@@ -5,8 +5,7 @@ import pytest
 from mmdet.registry import DATASETS
 from PIL import Image
 
-from mmmaskdino.datasets import CheckedCityscapesPanopticDataset, ids_to_rgb
-
+from mmmaskdino.datasets import CheckedCityscapesPanopticDataset, CheckedLVISDataset, ids_to_rgb
 
 NAMES = ('CheckedADE20KInstanceDataset', 'CheckedADE20KPanopticDataset')
 CITYSCAPES = ('CheckedCityscapesInstanceDataset', 'CheckedCityscapesPanopticDataset')
@@ -19,12 +18,18 @@ def _scope(mmdet_scope):
 
 @pytest.mark.parametrize(
     ('name', 'num_classes', 'num_things'),
-    [(NAMES[0], 100, 100), (NAMES[1], 150, 100), (CITYSCAPES[0], 8, 8), (CITYSCAPES[1], 19, 8)],
+    [
+        (NAMES[0], 100, 100),
+        (NAMES[1], 150, 100),
+        (CITYSCAPES[0], 8, 8),
+        (CITYSCAPES[1], 19, 8),
+        ('CheckedLVISDataset', 1203, 1203),
+    ],
 )
 def test_classes(name, num_classes, num_things):
     metainfo = DATASETS.get(name).METAINFO
     classes = metainfo['classes']
-    assert len(classes) == len(set(classes)) == len(metainfo['palette']) == num_classes
+    assert len(classes) == len(set(classes)) == len(metainfo.get('palette', classes)) == num_classes
     things = metainfo.get('thing_classes', classes)
     assert len(things) == num_things and tuple(things) + tuple(metainfo.get('stuff_classes', ())) == tuple(classes)
 
@@ -63,3 +68,30 @@ def test_cityscapes_panoptic_file(tmp_path):
     assert [classes[label] for label in data['gt_bboxes_labels']] == ['car']
     assert classes[data['gt_seg_map'][5, 10]] == 'road' and classes[data['gt_seg_map'][5, 1]] == 'car'
     assert data['gt_seg_map'][0, 0] == 255
+
+
+def test_lvis_file(tmp_path):
+    """As LVIS writes it: addresses in place of file names, no word about crowds, images of two folders."""
+    classes = CheckedLVISDataset.METAINFO['classes']
+    polygon = [[2, 2, 10, 2, 10, 6, 2, 6]]
+    images = [
+        dict(id=i, coco_url=f'http://images.cocodataset.org/{folder}/{i:012}.jpg', height=8, width=16)
+        for i, folder in ((9, 'train2017'), (25, 'val2017'))
+    ]
+    annotations = [
+        dict(id=1, image_id=25, category_id=5, segmentation=polygon, bbox=[2, 2, 8, 4], area=32),
+        dict(id=2, image_id=9, category_id=1203, segmentation=polygon, bbox=[2, 2, 8, 4], area=32),
+    ]
+    categories = [dict(id=i, name=name, frequency='r') for i, name in enumerate(classes, 1)]
+    (tmp_path / 'lvis.json').write_text(json.dumps(dict(images=images, annotations=annotations, categories=categories)))
+    for image in images:
+        path = tmp_path.joinpath(*image['coco_url'].split('/')[-2:])
+        path.parent.mkdir()
+        Image.new('RGB', (16, 8)).save(path)
+    steps = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True, with_mask=True)]
+    dataset = CheckedLVISDataset(
+        data_root=str(tmp_path), ann_file='lvis.json', data_prefix=dict(img=''), pipeline=steps, test_mode=True
+    )
+    loaded = [dataset[i] for i in range(2)]
+    assert [classes[data['gt_bboxes_labels'][0]] for data in loaded] == [classes[1202], classes[4]]
+    assert all(data['gt_masks'].masks[0].sum() > 0 and data['img'].shape == (8, 16, 3) for data in loaded)
