@@ -22,6 +22,15 @@ def _seed() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def _same_default_scope() -> Iterator[None]:
+    """Tools and inferencers set mmengine's default scope for good, which a later test would find."""
+    before = DefaultScope._instance_dict.copy()
+    yield
+    DefaultScope._instance_dict.clear()
+    DefaultScope._instance_dict.update(before)
+
+
 @pytest.fixture(scope='session')
 def project_root() -> Path:
     """The folder with setup.py."""
