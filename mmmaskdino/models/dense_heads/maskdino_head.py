@@ -166,13 +166,14 @@ class MaskDINOHead(BaseModule):
         content, boxes = self._join(start, groups)
         mask = None if groups is None else groups.attention_mask
         layers = self.decoder(content, boxes, memory, self.heads, mask)
-        stages = [self.heads.initial_stage(content, boxes)]
-        stages += [self.heads.layer_stage(*layer) for layer in layers]
+        initial = self.heads.initial_stage(content, boxes)
+        # The heads see all layers at once: few large products instead of many small ones.
+        stacked = self.heads.layer_stage(*(torch.stack(field) for field in zip(*layers, strict=True)))
         num_denoising = 0 if groups is None else groups.content.shape[1]
-        denoising = [_queries(stage, slice(num_denoising)) for stage in stages] if num_denoising else []
+        denoising = _split_stages(initial, stacked, slice(num_denoising)) if num_denoising else []
         if not self.query_init.supervises_initial_denoising:
             denoising = denoising[1:]
-        stages = [_queries(stage, slice(num_denoising, None)) for stage in stages]
+        stages = _split_stages(initial, stacked, slice(num_denoising, None))
         return HeadOutput(start.encoder_stage, stages, denoising, groups, mask_features)
 
     def _start(self, features: Sequence[Tensor], sizes: Sizes | None) -> tuple[Tensor | None, Memory, QueryInit]:
@@ -220,5 +221,9 @@ def valid_sizes(samples: Sequence[BaseDataElement]) -> Sizes | None:
     return None if all(size == (1, 1) for size in sizes) else sizes
 
 
-def _queries(stage: StagePrediction, part: slice) -> StagePrediction:
-    return StagePrediction(*(None if field is None else field[:, part] for field in stage))
+def _split_stages(initial: StagePrediction, stacked: StagePrediction, part: slice) -> list[StagePrediction]:
+    """Some of the queries of the initial stage and of the others, which are stacked, stage by stage."""
+    fields = [field[:, :, part].unbind() for field in stacked if field is not None]
+    first = [field[:, part] for field in initial if field is not None]
+    missing = [None] * (len(initial) - len(first))  # the last: mask embeddings
+    return [StagePrediction(*stage, *missing) for stage in (first, *zip(*fields, strict=True))]

@@ -71,28 +71,26 @@ def sample_rows(value: Tensor, spatial_shapes: tuple[Shape, ...], locations: Ten
 
 
 class _RowSampling(torch.autograd.Function):
-    """Keeps its inputs alone for the backward pass, which finds the neighbours again."""
-
     @staticmethod
     def forward(ctx, value: Tensor, locations: Tensor, weights: Tensor, spatial_shapes: tuple[Shape, ...]) -> Tensor:
-        ctx.save_for_backward(value, locations, weights)
         ctx.levels = levels = Levels.from_shapes(spatial_shapes, locations.shape[4], value.shape[2])
         found = find_neighbours(value, locations, levels)
-        shares = (found.shares() * weights.flatten(3).flatten(0, 2)[:, None]).flatten(1)
+        ctx.save_for_backward(value, weights, *found)
+        shares = (found.shares() * _per_corner(weights)).flatten(1)
         output = F.embedding_bag(found.rows.flatten(1), _table(value), per_sample_weights=shares, mode='sum')
         return output.view(*locations.shape[:2], -1)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        value, locations, weights = ctx.saved_tensors
+        value, weights, *found = ctx.saved_tensors
+        found = Neighbours(*found)
         table, grad = _table(value), grad.reshape(-1, value.shape[-1]).contiguous()
-        found = find_neighbours(value, locations, ctx.levels)
-        shares, attention = found.shares(), weights.flatten(3).flatten(0, 2)[:, None]
-        grad_value = scatter_rows(grad, found.rows.flatten(1), shares * attention, len(table))
-        products = _dot_rows(found.rows.flatten(1), grad, table).view_as(shares)
+        shares, attention, rows = found.shares(), _per_corner(weights), found.rows.flatten(1)
+        grad_value = scatter_rows(grad, rows, shares * attention, len(table))
+        products = _dot_rows(rows, grad, table).view_as(shares)
         grad_weights = (products * shares).sum(1)
         grad_locations = _position_gradient(found, products * attention, ctx.levels) * ctx.levels.sizes
-        grad_locations = grad_locations.permute(1, 2, 0).reshape(locations.shape)
+        grad_locations = grad_locations.permute(1, 2, 0).reshape(*weights.shape, 2)
         return grad_value.view_as(value), grad_locations, grad_weights.view_as(weights), None
 
 
@@ -128,6 +126,11 @@ def find_neighbours(value: Tensor, locations: Tensor, levels: Levels) -> Neighbo
 def _table(value: Tensor) -> Tensor:
     """(bs * num_points * num_heads, head_dim)."""
     return value.reshape(-1, value.shape[-1])
+
+
+def _per_corner(weights: Tensor) -> Tensor:
+    """(n, 1, m) from (bs, num_queries, num_heads, num_levels, num_samples)."""
+    return weights.flatten(3).flatten(0, 2)[:, None]
 
 
 def _dot_rows(rows: Tensor, queries: Tensor, table: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 """Transformer decoder: queries and their reference boxes, refined layer by layer."""
 
+import math
 from typing import NamedTuple
 
 import torch
-from mmdet.models.layers import MLP, coordinate_to_encoding
+from mmdet.models.layers import MLP
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -47,6 +48,9 @@ class MaskDINOTransformerDecoder(BaseModule):
     ) -> None:
         super().__init__()
         self.dim = dim
+        # From one turn per image down to a ten thousandth of it.
+        frequencies = 2 * math.pi * 10000 ** -(torch.arange(0, dim // 2, 2) / (dim // 2))
+        self.register_buffer('frequencies', frequencies, persistent=False)
         self.embed_position = MLP(2 * dim, dim, dim, 2)
         self.layers = nn.ModuleList(
             DecoderLayer(dim, num_heads, num_levels, num_points, ffn_dim) for _ in range(num_layers)
@@ -82,11 +86,12 @@ class MaskDINOTransformerDecoder(BaseModule):
         """
         outputs = []
         hidden_state, references = content, boxes
+        visible = None if attention_mask is None else ~attention_mask
         for i, layer in enumerate(self.layers):
             # Each layer's attention sees the references as given; a learned start alone gets a gradient through it.
             seen = references.detach() if i else references
             position = self._position(seen).to(hidden_state.dtype)
-            hidden_state = layer(hidden_state, position, seen, memory, attention_mask)
+            hidden_state = layer(hidden_state, position, seen, memory, visible)
             outputs.append(LayerOutput(hidden_state, references))
             if i + 1 < len(self.layers):
                 # As in the released weights: from the un-normalised state.
@@ -97,5 +102,7 @@ class MaskDINOTransformerDecoder(BaseModule):
         """(bs, num_queries, dim) from the sine encoding of y, x, w, h."""
         # Sine of large arguments: in float32 whatever autocast says.
         with torch.autocast(boxes.device.type, enabled=False):
-            encoding = coordinate_to_encoding(boxes.float(), num_feats=self.dim // 2)
+            x, y, w, h = boxes.float().unbind(-1)
+            angles = torch.stack([y, x, w, h], -1)[..., None] * self.frequencies
+            encoding = torch.stack([angles.sin(), angles.cos()], -1).flatten(-3)
         return self.embed_position(encoding)

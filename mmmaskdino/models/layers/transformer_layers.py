@@ -1,5 +1,6 @@
 """Post-norm transformer layers of the pixel decoder and of the transformer decoder."""
 
+import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
@@ -13,6 +14,39 @@ class FeedForward(nn.Sequential):
 
     def __init__(self, dim: int, hidden_dim: int) -> None:
         super().__init__(nn.Linear(dim, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, dim))
+
+
+class SelfAttention(nn.MultiheadAttention):
+    """Self-attention of queries with a position, by torch's fused attention.
+
+    Parameters are those of ``nn.MultiheadAttention``; its own forward projects queries, keys and values one by one and
+    prepares the mask anew in every layer.
+
+    Args:
+        dim (int): Channels of the queries.
+        num_heads (int): Attention heads.
+    """
+
+    def __init__(self, dim: int, num_heads: int) -> None:
+        super().__init__(dim, num_heads, batch_first=True)
+
+    def forward(self, queries: Tensor, position: Tensor, visible: Tensor | None) -> Tensor:
+        """Attend to all queries.
+
+        Args:
+            queries (Tensor): (bs, num_queries, dim).
+            position (Tensor): (bs, num_queries, dim) position of the queries.
+            visible (Tensor | None): (num_queries, num_queries) bool, True where a query (row) sees another.
+
+        Returns:
+            Tensor: (bs, num_queries, dim).
+        """
+        sizes = (2 * self.embed_dim, self.embed_dim)
+        placed, content = zip(self.in_proj_weight.split(sizes), self.in_proj_bias.split(sizes), strict=True)
+        keys = F.linear(queries + position, *placed).unflatten(-1, (2, self.num_heads, self.head_dim))
+        values = F.linear(queries, *content).unflatten(-1, (self.num_heads, self.head_dim))
+        attended = F.scaled_dot_product_attention(*keys.permute(2, 0, 3, 1, 4), values.transpose(1, 2), visible)
+        return self.out_proj(attended.transpose(1, 2).flatten(2))
 
 
 class EncoderLayer(BaseModule):
@@ -63,7 +97,7 @@ class DecoderLayer(BaseModule):
 
     def __init__(self, dim: int, num_heads: int, num_levels: int, num_points: int, ffn_dim: int) -> None:
         super().__init__()
-        self.self_attention = nn.MultiheadAttention(dim, num_heads, batch_first=True)
+        self.self_attention = SelfAttention(dim, num_heads)
         self.norm1 = nn.LayerNorm(dim)
         self.cross_attention = DeformableAttention(dim, num_heads, num_levels, num_points)
         self.norm2 = nn.LayerNorm(dim)
@@ -71,7 +105,7 @@ class DecoderLayer(BaseModule):
         self.norm3 = nn.LayerNorm(dim)
 
     def forward(
-        self, queries: Tensor, position: Tensor, references: Tensor, memory: Memory, attention_mask: Tensor | None
+        self, queries: Tensor, position: Tensor, references: Tensor, memory: Memory, visible: Tensor | None
     ) -> Tensor:
         """Refine the queries.
 
@@ -80,13 +114,11 @@ class DecoderLayer(BaseModule):
             position (Tensor): (bs, num_queries, dim) position of the queries.
             references (Tensor): (bs, num_queries, 4) cxcywh boxes in [0, 1].
             memory (Memory): Tokens of all levels.
-            attention_mask (Tensor | None): (num_queries, num_queries) bool, True where self-attention is blocked.
+            visible (Tensor | None): (num_queries, num_queries) bool, True where a query (row) sees another.
 
         Returns:
             Tensor: (bs, num_queries, dim).
         """
-        placed = queries + position
-        attended, _ = self.self_attention(placed, placed, queries, attn_mask=attention_mask, need_weights=False)
-        queries = self.norm1(queries + attended)
+        queries = self.norm1(queries + self.self_attention(queries, position, visible))
         queries = self.norm2(queries + self.cross_attention(queries + position, references, memory))
         return self.norm3(queries + self.ffn(queries))

@@ -27,8 +27,9 @@ class HybridHungarianAssigner:
 
     Args:
         match_costs (list[dict]): Configs of the costs to add up, from mmdet or this package. A cost is called with
-            ``pred_instances`` (scores: logits, bboxes: xyxy pixels; costs of masks get masks alone: logits in the matching
-            points), ``gt_instances`` (labels, bboxes, masks in the same points, is_thing) and ``img_meta`` (img_shape).
+            ``pred_instances`` (scores: logits, bboxes: xyxy pixels; costs of masks get nothing but masks: logits in the
+            matching points), ``gt_instances`` (labels, bboxes, masks in the same points, is_thing) and ``img_meta``
+            (img_shape).
     """
 
     def __init__(self, match_costs: Sequence[dict]) -> None:
