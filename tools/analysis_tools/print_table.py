@@ -19,7 +19,8 @@ LOGGED = {
 
 def parse_args(tables: dict) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('tables', nargs='*', default=[*tables], metavar='TABLE', help=f'{", ".join(tables)}; default: all')
+    names = ', '.join(tables)
+    parser.add_argument('tables', nargs='*', default=[*tables], metavar='TABLE', help=f'{names}; default: all')
     parser.add_argument(
         '--work-dirs',
         type=Path,
@@ -29,7 +30,7 @@ def parse_args(tables: dict) -> argparse.Namespace:
     args = parser.parse_args()
     unknown = [name for name in args.tables if name not in tables]
     if unknown:
-        parser.error(f'there is no table {unknown}, only {", ".join(tables)}')
+        parser.error(f'there is no table {unknown}, only {names}')
     if args.work_dirs and not args.work_dirs.is_dir():
         parser.error(f'--work-dirs {args.work_dirs} is no folder')
     return args
