@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from mmcv.cnn import ConvModule
-from mmdet.models.layers import SinePositionalEncoding
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule, caffe2_xavier_init, xavier_init
 from torch import Tensor, nn
 
 from mmmaskdino.models.utils.host import from_host
+from mmmaskdino.models.utils.positions import sine_frequencies
 from mmmaskdino.structures import Memory, Shape
 
 from .transformer_layers import EncoderLayer
@@ -68,7 +68,7 @@ class MaskDINOPixelDecoder(BaseModule):
                 extra_channels = dim
             self.input_projections.append(conv)
 
-        self.positional_encoding = SinePositionalEncoding(dim // 2, normalize=True)
+        self.register_buffer('frequencies', sine_frequencies(dim // 2), persistent=False)
         self.level_embedding = nn.Parameter(torch.zeros(num_levels, dim))
         self.layers = nn.ModuleList(
             EncoderLayer(dim, num_heads, num_levels, num_points, ffn_dim) for _ in range(num_layers)
@@ -162,12 +162,14 @@ class MaskDINOPixelDecoder(BaseModule):
         return maps
 
     def _position(self, shapes: Sequence[Shape], like: Tensor) -> Tensor:
-        """(1, num_points, dim): sine position on the canvas plus the level's embedding."""
-        position = []
-        for (h, w), embedding in zip(shapes, self.level_embedding, strict=True):
-            sine = self.positional_encoding(torch.zeros(1, h, w, dtype=torch.bool, device=like.device))
-            position.append(sine.flatten(2).transpose(1, 2) + embedding)
-        return torch.cat(position, 1).to(like.dtype)
+        """(1, num_points, dim): sine position on the canvas (y, then x) plus the level's embedding."""
+        # As in DETR, a position is the far edge of its cell; from one turn per image down to a ten thousandth of it.
+        positions = cell_positions(shapes, like.device, 1.0).flip(-1)
+        angles = positions[..., None] * self.frequencies
+        sine = torch.stack([angles.sin(), angles.cos()], -1).flatten(-3)
+        sizes = [h * w for h, w in shapes]
+        levels = [embedding.expand(n, -1) for n, embedding in zip(sizes, self.level_embedding, strict=True)]
+        return (sine + torch.cat(levels)).to(like.dtype)
 
     def _mask_features(self, finest: Tensor, memory: Memory) -> Tensor:
         h, w = memory.spatial_shapes[0]
@@ -178,12 +180,17 @@ class MaskDINOPixelDecoder(BaseModule):
 
 def cell_centers(shapes: Sequence[Shape], device: torch.device) -> Tensor:
     """(1, num_points, 2) centres (x, y) of the cells of all levels, in [0, 1] of the canvas."""
-    centers = []
+    return cell_positions(shapes, device, 0.5)
+
+
+def cell_positions(shapes: Sequence[Shape], device: torch.device, offset: float) -> Tensor:
+    """(1, num_points, 2) points (x, y) in the cells of all levels: 0 is a cell's near edge, 1 its far edge."""
+    positions = []
     for h, w in shapes:
-        y = (torch.arange(h, dtype=torch.float32, device=device) + 0.5) / h
-        x = (torch.arange(w, dtype=torch.float32, device=device) + 0.5) / w
-        centers.append(torch.stack(torch.meshgrid(x, y, indexing='xy'), -1).flatten(0, 1))
-    return torch.cat(centers)[None]
+        y = (torch.arange(h, dtype=torch.float32, device=device) + offset) / h
+        x = (torch.arange(w, dtype=torch.float32, device=device) + offset) / w
+        positions.append(torch.stack(torch.meshgrid(x, y, indexing='xy'), -1).flatten(0, 1))
+    return torch.cat(positions)[None]
 
 
 def outside(points: Tensor, valid_sizes: Sequence[tuple[float, float]]) -> Tensor:

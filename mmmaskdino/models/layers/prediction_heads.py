@@ -1,7 +1,7 @@
 """Class, box and mask heads, shared by the query selection and every decoder layer."""
 
 import torch
-from mmdet.models.layers import MLP, inverse_sigmoid
+from mmdet.models.layers import MLP
 from mmengine.model import BaseModule, bias_init_with_prob
 from torch import Tensor, nn
 
@@ -44,7 +44,7 @@ class PredictionHeads(BaseModule):
         Returns:
             Tensor: (bs, num_queries, 4) float32: coordinates do not survive half precision.
         """
-        return (self.locate(queries).float() + inverse_sigmoid(boxes.float(), eps=1e-5)).sigmoid()
+        return (self.locate(queries).float() + boxes.float().logit(1e-5)).sigmoid()
 
     def predict(self, queries: Tensor, boxes: Tensor) -> StagePrediction:
         """Classes and mask embeddings of normalised queries, with given boxes.

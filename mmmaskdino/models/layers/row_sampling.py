@@ -24,14 +24,15 @@ class Levels(NamedTuple):
 
     sizes: Tensor
     """(2, 1, m) float32 width and height."""
-    has_next: Tensor
-    """(2, 1, m) float32, 0 where a level has only one cell along x or y, else 1."""
     last: Tensor
-    """(2, 1, m) int32 last cell that has one after it, or the only one."""
-    starts: Tensor
-    """(m,) int32 first row of the table."""
-    steps: Tensor
-    """(2, 1, m) int32 rows to the next cell; 0 where there is none."""
+    """(2, 1, m) int32 last cell along x and y that has another after it, or the only one."""
+    exists: Tensor
+    """(2, 2, 1, m) float32: 1, and 0 for the cell after the only one along x or y."""
+    strides: Tensor
+    """(2, m) int32 rows of the table per cell along x and y."""
+    corners: Tensor
+    """(4, m) int32 rows from the level's lower cell to the four: along neither axis, x, y, both; before that, the
+    level's first row."""
 
     @classmethod
     @lru_cache(maxsize=64)
@@ -40,11 +41,14 @@ class Levels(NamedTuple):
         """Of a table whose rows are ordered by token, then head; ``num_samples`` per level."""
         columns, start = [], 0
         for h, w in spatial_shapes:
-            columns.append((w, h, start, num_heads * (w > 1), num_heads * w * (h > 1)))
+            # Where there is no next cell, it has no weight either, and its row is any that exists.
+            x, y = num_heads * (w > 1), num_heads * w * (h > 1)
+            columns.append((w, h, w > 1, h > 1, num_heads, num_heads * w, start, start + x, start + y, start + x + y))
             start += num_heads * h * w
         rows = torch.tensor(columns, dtype=torch.int32).repeat_interleave(num_samples, 0).T.contiguous()
-        sizes, steps = rows[:2, None], rows[3:, None]
-        return cls(sizes.float(), (steps > 0).float(), (sizes - 2).clamp(min=0), rows[2], steps)
+        sizes, has_next, strides, corners = rows.split([2, 2, 2, 4])
+        exists = torch.stack([torch.ones_like(has_next), has_next])[:, :, None].float()
+        return cls(sizes[:, None].float(), (sizes - 2).clamp(min=0)[:, None], exists, strides, corners)
 
 
 class Neighbours(NamedTuple):
@@ -52,17 +56,15 @@ class Neighbours(NamedTuple):
 
     rows: Tensor
     """(n, 4, m) int32 rows of the table: at (low y, low x), (low, high), (high, low) and (high, high)."""
-    offsets: Tensor
-    """(2, n, m) distance from the lower cell's centre in cells, along x and along y."""
-    low: Tensor
-    """(2, n, m) weight of the lower cell along each axis; 0 outside the map."""
-    high: Tensor
-    """(2, n, m) the same of the cell after it."""
+    distances: Tensor
+    """(2, 2, n, m) from the low and the high cell's centre to the location, along x and along y, in cells."""
+    weights: Tensor
+    """(2, 2, n, m) what they weigh along that axis; 0 outside the map."""
 
     def shares(self) -> Tensor:
         """(n, 4, m) bilinear weight of each cell."""
-        (low_x, low_y), (high_x, high_y) = self.low, self.high
-        return torch.stack([low_y * low_x, low_y * high_x, high_y * low_x, high_y * high_x], 1)
+        x, y = self.weights.unbind(1)
+        return (y[:, None] * x).permute(2, 0, 1, 3).flatten(1, 2)
 
 
 def sample_rows(value: Tensor, spatial_shapes: tuple[Shape, ...], locations: Tensor, weights: Tensor) -> Tensor:
@@ -107,20 +109,26 @@ def find_neighbours(value: Tensor, locations: Tensor, levels: Levels) -> Neighbo
     """
     bs, num_points, num_heads, _ = value.shape
     positions = locations.flatten(3, 4).flatten(0, 2).permute(2, 0, 1).contiguous() * levels.sizes - 0.5
-    # The lower cell is always inside the map, with another after it where there is one; cells that are farther away
-    # than one weigh nothing. Whatever is not a number (a diverged training) still names a row that exists.
+    # The low cell is always inside the map, with another after it where there is one; cells that are farther away than
+    # one weigh nothing. Whatever is not a number (a diverged training) still names a row that exists.
     cells = positions.floor().int().clamp(torch.zeros_like(levels.last), levels.last)
-    offsets = positions - cells
-    low = (1 - offsets.abs()).relu()
-    high = (1 - (offsets - 1).abs()).relu() * levels.has_next
+    distances = positions - cells
+    distances = torch.stack([distances, distances - 1])
+    weights = (1 - distances.abs()).relu() * levels.exists
 
+    x, y = cells * levels.strides[:, None]
+    first = _first_rows(bs, locations.shape[1], num_heads, num_points)
+    rows = (x + y + first)[:, None] + levels.corners
+    return Neighbours(rows, distances, weights)
+
+
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _first_rows(bs: int, num_queries: int, num_heads: int, num_points: int) -> Tensor:
+    """(bs * num_queries * num_heads, 1) int32: the row of a query's image and head before all tokens."""
     heads = torch.arange(num_heads, dtype=torch.int32)
     images = torch.arange(bs, dtype=torch.int32) * (num_points * num_heads)
-    first = (images[:, None, None] + heads).expand(bs, locations.shape[1], num_heads).reshape(-1, 1)
-    step_x, step_y = levels.steps
-    corner = cells[0] * num_heads + cells[1] * step_y + (first + levels.starts)
-    rows = torch.stack([corner, corner + step_x, corner + step_y, corner + (step_x + step_y)], 1)
-    return Neighbours(rows, offsets, low, high)
+    return (images[:, None, None] + heads).expand(-1, num_queries, -1).reshape(-1, 1)
 
 
 def _table(value: Tensor) -> Tensor:
@@ -145,11 +153,10 @@ def _dot_rows(rows: Tensor, queries: Tensor, table: Tensor) -> Tensor:
 
 def _position_gradient(found: Neighbours, products: Tensor, levels: Levels) -> Tensor:
     """(2, n, m) derivative with respect to the positions in cells, from that of the cells' weights (n, 4, m)."""
-    (low_x, low_y), (high_x, high_y) = found.low, found.high
-    low_low, low_high, high_low, high_high = products.unbind(1)
-    of_low = torch.stack([low_low * low_y + high_low * high_y, low_low * low_x + low_high * high_x])
-    of_high = torch.stack([low_high * low_y + high_high * high_y, high_low * low_x + high_high * high_x])
+    products = products.unflatten(1, (2, 2))
+    x, y = found.weights.transpose(0, 2).unbind(1)  # (n, 2, m) each
+    of_weights = torch.stack([(products * y[:, :, None]).sum(1), (products * x[:, None]).sum(2)])
     # A weight falls from 1 at its cell's centre to 0 one cell away; at the centre it counts as falling.
-    cell = found.offsets.floor()
-    before, between, after = ((cell == i).float() for i in (-1, 0, 1))
-    return of_low * (before - between) + of_high * (between - after) * levels.has_next
+    cell = found.distances.floor()
+    slopes = ((cell == -1).float() - (cell == 0).float()) * levels.exists
+    return (of_weights * slopes.permute(1, 2, 0, 3)).sum(2)

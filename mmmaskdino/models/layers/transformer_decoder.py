@@ -1,6 +1,5 @@
 """Transformer decoder: queries and their reference boxes, refined layer by layer."""
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -9,6 +8,7 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmmaskdino.models.utils.positions import sine_frequencies
 from mmmaskdino.structures import Memory
 
 from .prediction_heads import PredictionHeads
@@ -48,9 +48,7 @@ class MaskDINOTransformerDecoder(BaseModule):
     ) -> None:
         super().__init__()
         self.dim = dim
-        # From one turn per image down to a ten thousandth of it.
-        frequencies = 2 * math.pi * 10000 ** -(torch.arange(0, dim // 2, 2) / (dim // 2))
-        self.register_buffer('frequencies', frequencies, persistent=False)
+        self.register_buffer('frequencies', sine_frequencies(dim // 2), persistent=False)
         self.embed_position = MLP(2 * dim, dim, dim, 2)
         self.layers = nn.ModuleList(
             DecoderLayer(dim, num_heads, num_levels, num_points, ffn_dim) for _ in range(num_layers)
