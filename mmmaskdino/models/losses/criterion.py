@@ -165,7 +165,7 @@ class MaskDINOCriterion(nn.Module):
         """Losses per mask from logits (num_masks, points), true masks (num_gts, points), objects (num_masks,)."""
         logits = logits.contiguous()  # by mask: points are chosen mask by mask
         index = self.point_sampler.select(logits)
-        logits, wanted = logits.gather(1, index), masks[objects].gather(1, index)
+        logits, wanted = logits.gather(1, index), masks.take(index + objects[:, None] * masks.shape[1])
         losses = {}
         if self.loss_mask is not None:
             losses['loss_mask'] = self.loss_mask(logits, wanted, reduction_override='none').mean(-1)
