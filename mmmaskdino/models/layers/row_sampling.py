@@ -108,7 +108,7 @@ def find_neighbours(value: Tensor, locations: Tensor, levels: Levels) -> Neighbo
         Neighbours: Of the queries and heads in the order of ``locations``.
     """
     bs, num_points, num_heads, _ = value.shape
-    positions = locations.flatten(3, 4).flatten(0, 2).permute(2, 0, 1).contiguous() * levels.sizes - 0.5
+    positions = locations.reshape(-1, levels.sizes.shape[-1], 2).permute(2, 0, 1).contiguous() * levels.sizes - 0.5
     # The low cell is always inside the map, with another after it where there is one; cells that are farther away than
     # one weigh nothing. Whatever is not a number (a diverged training) still names a row that exists.
     cells = positions.floor().int().clamp(torch.zeros_like(levels.last), levels.last)
@@ -138,7 +138,7 @@ def _table(value: Tensor) -> Tensor:
 
 def _per_corner(weights: Tensor) -> Tensor:
     """(n, 1, m) from (bs, num_queries, num_heads, num_levels, num_samples)."""
-    return weights.flatten(3).flatten(0, 2)[:, None]
+    return weights.reshape(-1, 1, weights.shape[3:].numel())
 
 
 def _dot_rows(rows: Tensor, queries: Tensor, table: Tensor) -> Tensor:
