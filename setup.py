@@ -62,6 +62,8 @@ setup(
     license='Apache-2.0',
     python_requires='>=3.10',
     packages=find_packages(include=['mmmaskdino', 'mmmaskdino.*']),
+    py_modules=['mmmaskdino_cli'],
+    entry_points={'console_scripts': ['mmmaskdino = mmmaskdino_cli:main']},
     # mmdet and mmcv come under two names each and cannot be required: mmmaskdino/stack.py checks them at import.
     install_requires=read_requirements('runtime.txt'),
     # torch and mmcv stay outside: they have to be installed first, mmcv with its operators (docs/installation.md).

@@ -12,14 +12,23 @@ import pytest
 
 from mmmaskdino import __version__
 
-PACKAGED = ['mmmaskdino', 'configs', 'tools', 'requirements', 'model-index.yml', 'setup.py', 'pyproject.toml']
+PACKAGED = [
+    'mmmaskdino',
+    'mmmaskdino_cli.py',
+    'configs',
+    'tools',
+    'requirements',
+    'model-index.yml',
+    'setup.py',
+    'pyproject.toml',
+]
 
 
 @pytest.fixture(scope='module')
 def wheel(project_root: Path, tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     """Built in a copy, because building leaves a `build` folder behind."""
     copy = tmp_path_factory.mktemp('project')
-    for name in [*PACKAGED, 'MANIFEST.in', 'README.md', 'LICENSE']:
+    for name in [*PACKAGED, 'mmmaskdino_cli.py', 'MANIFEST.in', 'README.md', 'LICENSE']:
         if (project_root / name).is_dir():
             shutil.copytree(project_root / name, copy / name, ignore=shutil.ignore_patterns('.mim', '__pycache__'))
         else:
@@ -42,8 +51,14 @@ def test_configs_and_tools_are_where_mim_looks(wheel: zipfile.ZipFile, project_r
 
 def test_every_module_is_packed(wheel: zipfile.ZipFile, project_root: Path) -> None:
     modules = {str(path.relative_to(project_root)) for path in (project_root / 'mmmaskdino').rglob('*.py')}
+    modules.add('mmmaskdino_cli.py')
     assert {name for name in modules if '/.mim/' not in name} <= set(wheel.namelist())
     assert not any(name.startswith('tests') for name in wheel.namelist())
+
+
+def test_command(wheel: zipfile.ZipFile) -> None:
+    scripts = wheel.read(f'mmmaskdino-{__version__}.dist-info/entry_points.txt').decode()
+    assert 'mmmaskdino = mmmaskdino_cli:main' in scripts
 
 
 def test_metadata(wheel: zipfile.ZipFile) -> None:

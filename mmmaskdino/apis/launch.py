@@ -1,8 +1,7 @@
-"""From a config file and command-line options to mmengine's Runner: shared by tools/train.py and tools/test.py."""
+"""From a config file and command-line options to mmengine's Runner: shared by training and testing."""
 
 from __future__ import annotations
 
-import argparse
 import datetime
 import difflib
 import gc
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
@@ -31,23 +30,6 @@ _OTHER_KEYS = {
     'runner_type',
     'sync_bn',
 }
-
-
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that training and testing share.
-
-    Args:
-        parser: Gets `--cfg-options`, `--launcher` and `--local-rank`.
-    """
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        metavar='KEY=VALUE',
-        help='change config values, for example train_cfg.max_iters=9000 randomness.seed=1',
-    )
-    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
-    parser.add_argument('--local-rank', '--local_rank', type=int, default=0, help='set by the launcher')
 
 
 def load_config(path: str | Path, options: dict[str, Any] | None = None, work_dir: str | None = None) -> Config:

@@ -1,9 +1,8 @@
-"""What the options of tools/train.py do to the config; tests/test_tools/test_launch_scripts.py runs it."""
+"""What the options of `mmmaskdino train` do to the config; tests/test_tools/test_launch_scripts.py runs it."""
 
 from __future__ import annotations
 
-import runpy
-import sys
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +10,20 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmmaskdino.apis.training import build_train_config
+from mmmaskdino.cli import train
+
 
 @pytest.fixture
-def build(project_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Calls `build_config` of tools/train.py for a small config and command-line arguments."""
-    script = runpy.run_path(str(project_root / 'tools' / 'train.py'), run_name='train')
+def build(tmp_path: Path) -> Any:
+    """Makes the config of a small config file and command-line arguments."""
 
     def _build(text: str, *arguments: str) -> Config:
         path = tmp_path / 'toy.py'
         path.write_text(text)
-        monkeypatch.setattr(sys, 'argv', ['train.py', str(path), '--work-dir', str(tmp_path / 'work'), *arguments])
-        return script['build_config'](script['parse_args']())
+        parser = argparse.ArgumentParser()
+        train.add_arguments(parser)
+        return build_train_config(parser.parse_args([str(path), '--work-dir', str(tmp_path / 'work'), *arguments]))
 
     return _build
 
@@ -87,10 +89,3 @@ def test_resume_from_a_named_checkpoint(build: Any, checkpoint: Path, tmp_path: 
     assert (cfg.resume, cfg.load_from) == (True, str(checkpoint))
     with pytest.raises(ValueError, match='missing.pth'):
         build('', '--resume', str(tmp_path / 'missing.pth'))
-
-
-def test_an_error_of_the_user_is_one_line(project_root: Path, run_tool: Any) -> None:
-    assert 'toy.py does not exist' in run_tool('train.py', 'toy.py')
-    assert 'checkpoint toy.pth does not exist' in run_tool('test.py', 'toy.py', 'toy.pth')
-    script = str(project_root / 'setup.py')
-    assert 'expects a name that ends with .pkl' in run_tool('test.py', 'toy.py', script, '--out', 'toy.json')

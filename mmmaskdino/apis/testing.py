@@ -1,0 +1,91 @@
+"""Evaluation from a config file and command-line options."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.dist import get_rank
+from mmengine.evaluator import BaseMetric, DumpResults
+from mmengine.hooks import LoggerHook
+from mmengine.runner import Runner
+
+from mmmaskdino.apis.launch import build_runner, load_config, prepare_launcher
+
+
+def build_test_config(args: Namespace) -> Config:
+    """The config file with everything the command line says.
+
+    Args:
+        args: The arguments of `mmmaskdino test`.
+
+    Raises:
+        ValueError: A file is missing or an option cannot be followed.
+    """
+    check_files(args.checkpoint, args.out)
+    cfg = load_config(args.config, args.cfg_options, args.work_dir)
+    cfg.load_from = args.checkpoint
+    if args.show or args.show_dir:
+        draw_predictions(cfg, args)
+    prepare_launcher(cfg, args.launcher)
+    return cfg
+
+
+def check_files(checkpoint: str, out: str | None) -> None:
+    """Refuse a checkpoint that is not there, and an output file that could not be written, before anything is built.
+
+    Raises:
+        ValueError: Naming the file.
+    """
+    if '://' not in checkpoint and not Path(checkpoint).is_file():
+        found = ', '.join(sorted(map(str, Path(checkpoint).parent.glob('*.pth')))) or 'none'
+        raise ValueError(f'checkpoint {checkpoint} does not exist; checkpoints in its folder: {found}')
+    if out is not None and Path(out).suffix not in ('.pkl', '.pickle'):
+        raise ValueError(f'--out expects a name that ends with .pkl or .pickle, got {out}')
+
+
+def draw_predictions(cfg: Config, args: Namespace) -> None:
+    """Turn the drawing of predictions on.
+
+    Raises:
+        ValueError: If the config has no visualization hook.
+    """
+    hook = cfg.default_hooks.get('visualization')
+    if hook is None:
+        raise ValueError('--show and --show-dir expect default_hooks.visualization in the config, got none')
+    hook.update(draw=True, interval=1)
+    if args.show:
+        hook.update(show=True, wait_time=args.wait_time)
+    if args.show_dir and 'Seg' in hook.type:  # mmseg's hook leaves the place to the visualizer
+        cfg.visualizer.save_dir = str(Path(cfg.work_dir) / args.show_dir)
+    elif args.show_dir:
+        hook.test_out_dir = args.show_dir
+
+
+def evaluate(cfg: Config, out: str | None) -> None:
+    """Evaluate the checkpoint and, if wanted, write the predictions.
+
+    Args:
+        cfg: With `load_from`.
+        out: File of the predictions.
+    """
+    runner = build_runner(cfg)
+    _keep_one_writer(runner)
+    if out is not None:
+        runner.test_evaluator.metrics.append(_dump_metric(cfg, out))
+    runner.test()
+
+
+def _dump_metric(cfg: Config, path: str) -> BaseMetric:
+    """The metric that writes all predictions to a file; that of mmdet makes masks small."""
+    from mmdet.evaluation import DumpDetResults
+
+    return (DumpResults if cfg.default_scope == 'mmseg' else DumpDetResults)(out_file_path=path)
+
+
+def _keep_one_writer(runner: Runner) -> None:
+    """Only rank 0 logs: mmengine lets every process write the same metrics file, which garbles it now and then."""
+    if get_rank() > 0:
+        for hook in [hook for hook in runner.hooks if isinstance(hook, LoggerHook)]:
+            runner.hooks.remove(hook)

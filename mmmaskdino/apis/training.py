@@ -1,0 +1,79 @@
+"""Training from a config file and command-line options."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import find_latest_checkpoint
+
+from mmmaskdino.apis.launch import build_runner, load_config, prepare_launcher
+
+
+def build_train_config(args: Namespace) -> Config:
+    """The config file with everything the command line says.
+
+    Args:
+        args: The arguments of `mmmaskdino train`.
+
+    Raises:
+        ValueError: An option cannot be followed.
+    """
+    cfg = load_config(args.config, args.cfg_options, args.work_dir)
+    if args.amp:
+        enable_amp(cfg)
+    if args.auto_scale_lr:
+        enable_auto_scale_lr(cfg)
+    if args.resume is not None:
+        set_resume(cfg, args.resume)
+    prepare_launcher(cfg, args.launcher)
+    return cfg
+
+
+def train(cfg: Config) -> None:
+    """Train as the config says. The runner is gone afterwards, as `process_group` wants it."""
+    build_runner(cfg).train()
+
+
+def enable_amp(cfg: Config) -> None:
+    """Turn the optimiser wrapper into a mixed precision one; its loss scale is dynamic unless the config has another.
+
+    Raises:
+        ValueError: If no CUDA device is visible or the wrapper is of a kind that cannot be turned into one.
+    """
+    if not torch.cuda.is_available():
+        raise ValueError('--amp needs a CUDA device, and none is visible; leave --amp away to train in float32')
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if kind not in ('OptimWrapper', 'AmpOptimWrapper'):
+        raise ValueError(f'--amp expects optim_wrapper.type to be OptimWrapper or AmpOptimWrapper, got {kind}')
+    cfg.optim_wrapper.type = 'AmpOptimWrapper'
+    cfg.optim_wrapper.setdefault('loss_scale', 'dynamic')
+
+
+def enable_auto_scale_lr(cfg: Config) -> None:
+    """Let the Runner scale the learning rate.
+
+    Raises:
+        ValueError: If the config does not tell the batch size that its learning rate is for.
+    """
+    if 'base_batch_size' not in (cfg.get('auto_scale_lr') or {}):
+        raise ValueError('--auto-scale-lr expects auto_scale_lr = dict(base_batch_size=...) in the config, got none')
+    cfg.auto_scale_lr.enable = True
+
+
+def set_resume(cfg: Config, checkpoint: str) -> None:
+    """Go on from a checkpoint; with `auto` from the work dir's last one, or else start as the config says.
+
+    Raises:
+        ValueError: If the checkpoint file is not there.
+    """
+    if checkpoint == 'auto':
+        checkpoint = find_latest_checkpoint(cfg.work_dir)
+        if checkpoint is None:  # a first run: the weights of the config's load_from are still wanted
+            return
+    if '://' not in checkpoint and not Path(checkpoint).is_file():
+        raise ValueError(f'checkpoint to resume from does not exist: {checkpoint}')
+    cfg.resume = True
+    cfg.load_from = checkpoint

@@ -1,0 +1,1 @@
+"""The command line. Modules here only read arguments; what they start is imported when it starts."""

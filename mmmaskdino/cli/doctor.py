@@ -1,0 +1,171 @@
+"""Show the installed versions, the compiled operators and the GPUs, what is missing, and the command that mends it.
+
+  mmmaskdino doctor
+
+Exit status: 0 if everything works, 1 if something is missing or broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import os
+import platform
+import warnings
+from typing import NamedTuple
+
+from mmmaskdino.stack import CLASSIC, CURRENT, StackError, check_stack, mmseg_works
+from mmmaskdino.version import __version__
+
+# Import name of what the package works without -> what for, and the command that installs it.
+OPTIONAL = {
+    'mmseg': ('semantic segmentation on mmseg', None),
+    'mmpretrain': ('backbones of mmpretrain', None),
+    'onnx': ('export to ONNX', 'pip install onnx onnxruntime'),
+    'onnxruntime': ('running and checking exported models', 'pip install onnx onnxruntime'),
+}
+OTHERS = ('torch', 'torchvision', 'numpy', 'scipy', 'pycocotools', 'timm', 'pillow', 'opencv-python')
+
+
+class Finding(NamedTuple):
+    """One line of the report."""
+
+    name: str
+    text: str
+    command: str | None = None
+    """What mends it; None where nothing has to be mended."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command has no arguments."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the report and return the exit status."""
+    fault = _find_stack_fault()
+    # Found before anything is printed: some packages print while they are imported.
+    optional, devices = ([], []) if fault else (find_optional(), find_devices())
+    print(f'mmmaskdino {__version__}, Python {platform.python_version()}, {platform.platform()}')
+    _print('Packages', find_packages())
+    if fault is not None:
+        print(f'\n{fault}')
+        return 1
+    _print('Optional', optional)
+    _print('Devices', devices)
+    broken = [finding for finding in devices if finding.command]
+    print('\n' + ('Not everything works, see "mend it with" above.' if broken else 'Everything that is needed works.'))
+    return int(bool(broken))
+
+
+def find_packages() -> list[Finding]:
+    """Installed versions of the packages that are needed, and the tested ones where they differ."""
+    tested = dict(requirement.split('==') for stack in (CURRENT, CLASSIC) for requirement in stack.values())
+    findings = []
+    for name in [*OTHERS, *tested]:
+        version = _version(name)
+        if version is None:
+            continue
+        differs = name in tested and version != tested[name]
+        findings.append(Finding(name, version + (f'  (tested with {tested[name]})' if differs else '')))
+    return findings
+
+
+def find_optional() -> list[Finding]:
+    """What is there of the packages that only some uses need."""
+    findings = []
+    for module, (purpose, command) in OPTIONAL.items():
+        project = next((_project(stack[module]) for stack in (CURRENT, CLASSIC) if _installed(stack, module)), module)
+        version = _version(project)
+        if version is None:
+            command = command or f'pip install "{_generation()[module]}"'
+            findings.append(Finding(module, f'not installed; {purpose} needs it: {command}'))
+        else:
+            findings.append(Finding(project, f'{version}  ({purpose})'))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        mmseg_works()
+    return findings + [Finding('mmseg', str(warning.message)) for warning in caught if 'mmseg' in str(warning.message)]
+
+
+def find_devices() -> list[Finding]:
+    """The CPU, each GPU, and whether mmcv's operators run on it; the stack has to be sound."""
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    findings = [
+        Finding('CPU', f'{cores} cores, {torch.get_num_threads()} threads of torch'),
+        _try_attention('cpu'),
+    ]
+    if not torch.cuda.is_available():
+        built = torch.version.cuda
+        why = f'torch is built for CUDA {built}, but no GPU is visible' if built else 'torch is built without CUDA'
+        return [*findings, Finding('GPU', f'none ({why}); training on the CPU is for small models')]
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        memory = f'{properties.total_memory / 2**30:.1f} GiB'
+        findings += [Finding(f'GPU {index}', f'{properties.name}, {memory}'), _try_attention(f'cuda:{index}')]
+    return findings
+
+
+def _try_attention(device: str) -> Finding:
+    """Run deformable attention, the operator on which everything stands."""
+    import torch
+    from mmcv.ops import MultiScaleDeformableAttention
+
+    name = f'  attention on {device}'
+    try:
+        layer = MultiScaleDeformableAttention(embed_dims=32, num_heads=4, num_levels=1, batch_first=True).to(device)
+        tokens = torch.rand(1, 16, 32, device=device)
+        shapes = torch.tensor([[4, 4]], device=device)
+        references = torch.rand(1, 16, 1, 2, device=device)
+        layer(
+            tokens,
+            value=tokens,
+            reference_points=references,
+            spatial_shapes=shapes,
+            level_start_index=shapes.new_zeros(1),
+        )
+    except (RuntimeError, AttributeError) as error:
+        command = (
+            f'pip install --force-reinstall --no-deps --no-build-isolation --no-cache-dir "{_generation()["mmcv"]}"'
+        )
+        reason = str(error).partition('\n')[0]
+        return Finding(name, f'mmcv has no operators for it ({reason}); docs/installation.md', command)
+    return Finding(name, 'runs')
+
+
+def _find_stack_fault() -> str | None:
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')
+        try:
+            check_stack()
+        except StackError as error:
+            return str(error)
+    return None
+
+
+def _print(title: str, findings: list[Finding]) -> None:
+    print(f'\n{title}')
+    for finding in findings:
+        print(f'  {finding.name:24}{finding.text}')
+        if finding.command:
+            print(f'  {"":24}mend it with: {finding.command}')
+
+
+def _generation() -> dict[str, str]:
+    return CLASSIC if _installed(CLASSIC, 'mmdet') else CURRENT
+
+
+def _installed(stack: dict[str, str], module: str) -> bool:
+    return module in stack and _version(_project(stack[module])) is not None
+
+
+def _project(requirement: str) -> str:
+    return requirement.partition('==')[0]
+
+
+def _version(project: str) -> str | None:
+    try:
+        return importlib.metadata.version(project)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,100 @@
+"""`mmmaskdino COMMAND ...`: finds the command, reads its arguments, runs it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from mmmaskdino.cli.messages import CommandError
+from mmmaskdino.version import __version__
+
+COMMANDS = {
+    'train': 'train a model',
+    'test': 'evaluate weights, also with test-time augmentation',
+    'convert': 'convert released weights, and back',
+    'doctor': 'show what is installed, what is missing and what mends it',
+}
+EPILOG = """\
+mmmaskdino COMMAND --help shows the options of a command.
+
+Exit status: 0 done, 1 failed or something was found wrong, 2 the command line is wrong.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line.
+
+    Args:
+        argv: Arguments after the program's name; None for those of the shell.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        SystemExit: With a message for people, which makes the exit status 1, or with the status 2 after a wrong
+            command line has been explained.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog='mmmaskdino',
+        description='Mask DINO for object detection, instance, panoptic and semantic segmentation.',
+        epilog=_command_list() + EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('--version', action='version', version=f'mmmaskdino {__version__}')
+    parser.add_argument('command', choices=list(COMMANDS), metavar='COMMAND', help='one of those below')
+    command = parser.parse_args(argv[:1]).command
+    return run_command(command, argv[1:], f'mmmaskdino {command}')
+
+
+def run_command(command: str, argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Run one command; what the scripts of `tools` call.
+
+    Args:
+        command: Its name.
+        argv: Its arguments; None for those of the shell.
+        prog: Name in front of messages; None for the script's.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        SystemExit: As of :func:`main`.
+    """
+    module = importlib.import_module(f'mmmaskdino.cli.{command}')
+    parser = argparse.ArgumentParser(
+        prog=prog, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    module.add_arguments(parser)
+    args = parser.parse_args(argv)
+    try:
+        if command != 'doctor':
+            load_package()
+        return module.run(args)
+    except CommandError as error:
+        raise SystemExit(f'{parser.prog}: {error}') from None
+
+
+def load_package() -> ModuleType:
+    """Execute the package's `__init__` if `mmmaskdino_cli` has left that for later; it registers all classes.
+
+    Raises:
+        CommandError: The installation is not complete.
+    """
+    package = sys.modules['mmmaskdino']
+    if not hasattr(package, '__version__'):
+        from mmmaskdino.stack import StackError
+
+        try:
+            package.__spec__.loader.exec_module(package)
+        except StackError as error:
+            raise CommandError(str(error)) from error
+    return package
+
+
+def _command_list() -> str:
+    lines = (f'  {name:10}{what}\n' for name, what in COMMANDS.items())
+    return f'commands:\n{"".join(lines)}\n'

@@ -1,0 +1,24 @@
+"""Errors that a person can mend, without the traceback that only programmers can read."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class CommandError(Exception):
+    """What a person has to mend; printed as it is."""
+
+
+@contextmanager
+def errors_as_messages(*kinds: type[Exception]) -> Iterator[None]:
+    """Turn errors of some kinds into messages.
+
+    Args:
+        kinds: Exception classes that carry a message for people.
+
+    Raises:
+        CommandError: In the place of such an error.
+    """
+    try:
+        yield
+    except kinds as error:
+        raise CommandError(str(error)) from error

@@ -1,0 +1,48 @@
+"""Train a model.
+
+  mmmaskdino train configs/maskdino/maskdino_r50_coco_instance.py --amp
+  mmmaskdino train CONFIG --resume
+  mmmaskdino train CONFIG --cfg-options train_dataloader.batch_size=4 randomness.seed=1
+
+Several GPUs: tools/dist_train.sh CONFIG NUM_PROCESSES [the same options]; slurm: tools/slurm_train.sh.
+"""
+
+import argparse
+import os
+
+from mmmaskdino.cli.arguments import add_run_arguments
+from mmmaskdino.cli.messages import errors_as_messages
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument('config', help='config file')
+    parser.add_argument('--work-dir', help='folder of logs and checkpoints; default: work_dirs/<config name>')
+    parser.add_argument('--amp', action='store_true', help='mixed precision (needs a GPU)')
+    parser.add_argument(
+        '--auto-scale-lr',
+        action='store_true',
+        help="scale the learning rate by the global batch size over the config's auto_scale_lr.base_batch_size",
+    )
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from this checkpoint or, without a path, from the last one in the work dir if there is one',
+    )
+    add_run_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train and return the exit status."""
+    from mmmaskdino.apis.launch import process_group
+    from mmmaskdino.apis.training import build_train_config, train
+    from mmmaskdino.datasets.files import DataError
+
+    os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    with errors_as_messages(ValueError):
+        cfg = build_train_config(args)
+    with errors_as_messages(DataError), process_group():
+        train(cfg)
+    return 0

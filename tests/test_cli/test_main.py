@@ -1,0 +1,93 @@
+"""The command line: its commands, their help, messages and exit statuses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmmaskdino import __version__
+from mmmaskdino.cli.main import COMMANDS, main, run_command
+from mmmaskdino.cli.messages import CommandError, errors_as_messages
+
+TOOLS = {'train': 'train.py', 'test': 'test.py', 'convert': 'model_converters/convert_checkpoint.py'}
+
+
+def stopped(*argv: str) -> int | str:
+    """What the command line gave to `sys.exit`."""
+    with pytest.raises(SystemExit) as stop:
+        main(argv)
+    return stop.value.code
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture) -> None:
+    assert stopped('--help') == 0
+    text = capsys.readouterr().out
+    assert all(f'  {name} ' in text for name in COMMANDS)
+
+
+@pytest.mark.parametrize('command', COMMANDS)
+def test_each_command_explains_itself(command: str, capsys: pytest.CaptureFixture) -> None:
+    assert stopped(command, '--help') == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f'usage: mmmaskdino {command} ')
+    assert f'mmmaskdino {command}' in text.partition('\n\n')[2], 'an example'
+
+
+def test_version(capsys: pytest.CaptureFixture) -> None:
+    assert stopped('--version') == 0
+    assert __version__ in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('argv', [[], ['trian'], ['train'], ['train', 'config.py', '--no-such-option']])
+def test_wrong_command_lines(argv: list[str], capsys: pytest.CaptureFixture) -> None:
+    assert stopped(*argv) == 2
+    assert 'usage: mmmaskdino' in capsys.readouterr().err
+
+
+def test_what_a_person_can_mend_is_one_message() -> None:
+    assert stopped('train', 'toy.py') == 'mmmaskdino train: config file toy.py does not exist'
+    assert 'checkpoint toy.pth does not exist' in stopped('test', 'toy.py', 'toy.pth')
+    assert 'expects a name that ends with .pkl' in stopped('test', 'toy.py', __file__, '--out', 'toy.json')
+
+
+@pytest.mark.parametrize(('command', 'tool'), TOOLS.items())
+def test_scripts_of_tools_are_the_same_commands(
+    command: str, tool: str, project_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, 'argv', [tool, '--help'])
+    with pytest.raises(SystemExit):
+        run_command(command)
+    expected = capsys.readouterr().out
+    source = (project_root / 'tools' / tool).read_text()
+    with pytest.raises(SystemExit):
+        exec(compile(source, tool, 'exec'), {'__name__': '__main__'})
+    assert capsys.readouterr().out == expected
+
+
+def test_only_expected_errors_become_messages() -> None:
+    with pytest.raises(CommandError, match='of the data'), errors_as_messages(ValueError):
+        raise ValueError('of the data')
+    with pytest.raises(KeyError), errors_as_messages(ValueError):
+        raise KeyError('of the program')
+
+
+def test_help_does_not_import_torch(project_root: Path) -> None:
+    """The import of the package takes seconds; one who only asks for help does not wait for it."""
+    code = "import sys, mmmaskdino_cli; sys.argv[1:] = ['train', '--help']\ntry: mmmaskdino_cli.main()\n"
+    code += "finally: print('imported:', 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=project_root)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith('imported: False\n') and 'usage:' in done.stdout
+
+
+def test_a_broken_installation_is_a_message(project_root: Path) -> None:
+    """Every command but `doctor` refuses with what mends it; `doctor` shows the versions besides."""
+    code = 'import sys; sys.modules["mmdet"] = None; import mmmaskdino_cli; sys.exit(mmmaskdino_cli.main())'
+    command = [sys.executable, '-W', 'ignore', '-c', code]
+    done = subprocess.run([*command, 'train', 'config.py'], capture_output=True, text=True, cwd=project_root)
+    assert done.returncode == 1
+    assert 'mmmaskdino train: mmmaskdino cannot run' in done.stderr and 'mend it with: pip' in done.stderr
+    assert 'Traceback' not in done.stderr
