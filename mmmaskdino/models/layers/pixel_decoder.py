@@ -189,7 +189,7 @@ def cell_positions(shapes: Sequence[Shape], device: torch.device, offset: float)
     for h, w in shapes:
         y = (torch.arange(h, dtype=torch.float32, device=device) + offset) / h
         x = (torch.arange(w, dtype=torch.float32, device=device) + offset) / w
-        positions.append(torch.stack(torch.meshgrid(x, y, indexing='xy'), -1).flatten(0, 1))
+        positions.append(torch.stack([x.expand(h, w), y[:, None].expand(h, w)], -1).flatten(0, 1))
     return torch.cat(positions)[None]
 
 

@@ -9,7 +9,16 @@ def from_host(values, like: Tensor) -> Tensor:
 
     ``Tensor.new_tensor`` and ``torch.tensor(..., device=...)`` wait until the copy is done.
     """
+    if torch.jit.is_tracing():
+        return _stacked(values).to(like.device)  # sizes are tensors then, and stay variable in the exported file
     return torch.tensor(values, dtype=torch.float32).to(like.device, non_blocking=True)
+
+
+def _stacked(values) -> Tensor:
+    """A tensor of nested sequences of numbers and tensors without dimensions."""
+    if isinstance(values, (list, tuple)):
+        return torch.stack([_stacked(value) for value in values])
+    return torch.as_tensor(values, dtype=torch.float32)
 
 
 def chunk_elements(device: torch.device) -> int:
