@@ -122,7 +122,11 @@ class MaskDINOHead(BaseModule):
         Returns:
             tuple[StagePrediction, Tensor | None]: The prediction and the mask features (bs, mask_dims, h / 4, w / 4).
         """
-        mask_features, memory, start = self._start(features, samples and valid_sizes(samples))
+        return self.predict_stage(features, samples and valid_sizes(samples))
+
+    def predict_stage(self, features: Sequence[Tensor], sizes: Sizes | None) -> tuple[StagePrediction, Tensor | None]:
+        """:meth:`forward` of images whose sizes are given as of :func:`valid_sizes`, numbers or tensors."""
+        mask_features, memory, start = self._start(features, sizes)
         if self.num_layers_at_test == 0:
             return self.heads.initial_stage(start.content, start.boxes), mask_features
         layer = self.decoder(start.content, start.boxes, memory, self.heads)[self.num_layers_at_test - 1]
