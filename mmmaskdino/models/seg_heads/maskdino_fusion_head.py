@@ -139,7 +139,7 @@ class MaskDINOFusionHead(BaseModule):
         The final score is the class score times the mean mask probability inside the mask; without masks it is the
         class score alone. Boxes are the predicted ones, as predicted: they may reach beyond the image.
         """
-        scores, labels, chosen = self._choose_instances(queries.cls_logits)
+        scores, labels, chosen = self.choose_instances(queries.cls_logits)
         with_masks = self.settings.with_masks and queries.mask_embeds is not None
         if with_masks:
             # A query can be chosen for several classes, but its mask is built once.
@@ -156,9 +156,9 @@ class MaskDINOFusionHead(BaseModule):
             results.masks = _rearranged(masks, which[order])
         return results
 
-    def _choose_instances(self, cls_logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def choose_instances(self, cls_logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Scores, labels and query indices, each (n,), of the best pairs by class score, in descending order."""
-        scores = self._class_scores(cls_logits)
+        scores = self.class_scores(cls_logits)
         if not self.settings.topk_before_stuff_removal:
             scores = scores[:, : self.num_things_classes]
         num_columns = scores.shape[1]
@@ -191,7 +191,7 @@ class MaskDINOFusionHead(BaseModule):
         Each pixel goes to the query with the largest class score * mask probability, if its own mask probability
         there is at least 0.5. The host waits for the device once, for the number of kept queries.
         """
-        scores, labels, kept = self._choose_segments(queries.cls_logits)
+        scores, labels, kept = self.choose_segments(queries.cls_logits)
         if not len(kept):
             return torch.full(frames.output, self.num_classes, dtype=torch.int32, device=scores.device)
         own_area = torch.zeros(len(kept), dtype=torch.long, device=scores.device)
@@ -203,14 +203,14 @@ class MaskDINOFusionHead(BaseModule):
             winner[rows] = 2 * best + (probs.gather(0, best[None])[0] >= 0.5)
         return self._segment_values(winner, labels, own_area)[winner]
 
-    def _choose_segments(self, cls_logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def choose_segments(self, cls_logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Scores, labels and query indices, each (n,), of the queries that compete for pixels."""
         if not self.use_sigmoid:  # a query that is most likely no object is left out, whatever the threshold
             scores, labels = cls_logits.softmax(-1).max(-1)
             kept = ((scores > self.settings.object_mask_thr) & (labels < self.num_classes)).nonzero()[:, 0]
             return scores[kept], labels[kept], kept
-        kept = (self._class_scores(cls_logits).amax(-1) > self.settings.object_mask_thr).nonzero()[:, 0]
-        scores, labels = self._sharpened_scores(cls_logits[kept]).max(-1)
+        kept = (self.class_scores(cls_logits).amax(-1) > self.settings.object_mask_thr).nonzero()[:, 0]
+        scores, labels = self.sharpened_scores(cls_logits[kept]).max(-1)
         return scores, labels, kept
 
     def _segment_values(self, winner: Tensor, labels: Tensor, own_area: Tensor) -> Tensor:
@@ -235,7 +235,7 @@ class MaskDINOFusionHead(BaseModule):
 
     def semantic_strips(self, queries: ImageQueries, frames: ImageFrames) -> Iterator[Tensor]:
         """Class score maps (num_classes, rows, W), strip by strip from the top."""
-        class_scores = self._sharpened_scores(queries.cls_logits).T
+        class_scores = self.sharpened_scores(queries.cls_logits).T
         mask_logits = queries.mask_logits(slice(None))
 
         def combine(logits: Tensor) -> Tensor:
@@ -248,13 +248,13 @@ class MaskDINOFusionHead(BaseModule):
 
     # ------------------------------------------------------------- class scores
 
-    def _class_scores(self, cls_logits: Tensor) -> Tensor:
+    def class_scores(self, cls_logits: Tensor) -> Tensor:
         """Class probabilities (num_queries, num_classes)."""
         return cls_logits.sigmoid() if self.use_sigmoid else cls_logits.softmax(-1)[:, :-1]
 
-    def _sharpened_scores(self, cls_logits: Tensor) -> Tensor:
+    def sharpened_scores(self, cls_logits: Tensor) -> Tensor:
         """Class scores (num_queries, num_classes) of sigmoid models as competing classes; of softmax models as is."""
-        scores = self._class_scores(cls_logits)
+        scores = self.class_scores(cls_logits)
         if self.use_sigmoid and self.settings.temperature is not None:
             scores = (scores / self.settings.temperature).softmax(-1)
         return scores
