@@ -110,6 +110,22 @@ def test_recorded_noise(shared_golden):
     torch.testing.assert_close(got, recorded[where], rtol=1e-4, atol=1e-5)
 
 
+def test_order_of_the_draws(make_targets):
+    """Labels, then boxes, group by group and image by image: the same seed goes on giving the same queries."""
+    generator, targets = make_generator(num_queries=10), make_targets([3, 2])
+    torch.manual_seed(1)
+    got = generator(targets, NUM_MATCHING)
+    torch.manual_seed(1)
+    labels = torch.cat([t.labels for t in targets]).repeat(3)
+    flipped = torch.rand(15) < 0.2
+    labels = torch.where(flipped, torch.randint(5, (15,)), labels)
+    boxes = torch.cat([t.boxes for t in targets]).repeat(3, 1)
+    boxes = generator.shift_boxes(boxes, torch.rand(15, 4))
+    slots = torch.tensor([(i, 3 * g + k) for g in range(3) for i, n in enumerate((3, 2)) for k in range(n)]).unbind(1)
+    assert flipped.any() and torch.equal(got.boxes[slots], boxes)
+    assert torch.equal(got.content[slots], generator.label_embedding(labels))
+
+
 def test_embedding_is_trained(make_targets):
     generator = make_generator(num_queries=10)
     generator(make_targets([3, 1]), NUM_MATCHING).content.sum().backward()
@@ -128,3 +144,95 @@ def test_refused_settings(changes):
 def test_unknown_key_is_refused():
     with pytest.raises(TypeError, match='groups'):
         make_generator(groups=5)
+
+
+def make_contrastive(**changes):
+    return make_generator(type='ContrastiveDenoisingGenerator', **changes)
+
+
+def test_each_contrastive_group_is_positives_then_negatives(make_targets):
+    generator = make_contrastive(num_queries=10, label_noise=0.0)
+    targets = make_targets([3, 1, 0])
+    got = generator(targets, NUM_MATCHING)
+    assert got.num_groups == 3 and got.content.shape == (3, 18, 32)
+    for image, count in enumerate((3, 1, 0)):
+        labels = generator.label_embedding(targets[image].labels)
+        queries = got.pairs.queries[got.pairs.images == image]
+        assert queries.tolist() == [6 * group + i for group in range(3) for i in range(count)]
+        assert got.pairs.gts[got.pairs.images == image].tolist() == 3 * list(range(count))
+        halves = got.content[image].view(3, 2, 3, 32)  # group, positive or negative, slot
+        assert torch.equal(halves[:, :, :count], labels.expand(3, 2, -1, -1))
+        assert not halves[:, :, count:].any()
+        boxes = got.boxes[image].view(3, 2, 3, 4)
+        assert (boxes[:, :, count:] == 0.5).all()
+        shift = (boxes[:, :, :count, :2] - targets[image].boxes[:, :2]).abs() / (0.2 * targets[image].boxes[:, 2:])
+        assert (shift[:, 0] < 1.001).all() and (shift[:, 1] > 0.999).all()
+    assert got.pairs.per_image == (9, 3, 0) and not got.pairs.stages.any()
+
+
+@pytest.mark.parametrize('counts', [[3, 1], [12]])
+def test_contrastive_attention_mask(make_targets, counts):
+    """Positives and negatives of a group see each other; no group sees another, nor do matching queries see any."""
+    got = make_contrastive(num_queries=10)(make_targets(counts), NUM_MATCHING)
+    slots = got.content.shape[1]
+    group = torch.cat([torch.arange(slots) // (slots // got.num_groups), torch.full((NUM_MATCHING,), -1)])
+    for query in range(slots + NUM_MATCHING):
+        blocked = (group >= 0) & (group != group[query])
+        assert torch.equal(got.attention_mask[query], blocked)
+
+
+def test_negatives_lie_further_off_than_positives():
+    boxes = torch.tensor([0.5, 0.4, 0.2, 0.1]).repeat(10000, 1)
+    noise = make_contrastive(box_noise=0.4).noise_boxes(boxes) - boxes
+    noise = (noise / (0.4 * torch.tensor([0.1, 0.05, 0.2, 0.1]))).view(2, 5000, 4)
+    for kind, (low, high) in enumerate([(0, 1), (1, 2)]):
+        size = noise[kind].abs()
+        assert (size > low - 1e-5).all() and (size < high + 1e-5).all()
+        torch.testing.assert_close(size.mean(0), torch.full((4,), (low + high) / 2), rtol=0, atol=0.02)
+        torch.testing.assert_close((noise[kind] > 0).float().mean(0), torch.full((4,), 0.5), rtol=0, atol=0.03)
+
+
+def test_negatives_of_large_noise_have_an_area():
+    boxes = torch.tensor([0.5, 0.4, 0.2, 0.1]).repeat(10000, 1)
+    noisy = make_contrastive(box_noise=1.0).noise_boxes(boxes)
+    assert noisy.min() >= 0 and noisy.max() <= 1
+    positives, negatives = (noisy[:, 2:] / boxes[:, 2:]).split(5000)
+    assert positives.min() < 0.05 and positives.max() > 1.95
+    assert negatives.min() > 1.999 and negatives.max() > 2.95  # there is nothing to shrink to
+
+
+@pytest.mark.parametrize('kind', [None, 'learned softmax'])
+def test_negatives_are_supervised_as_no_object(make_head, make_features, make_targets, kind):
+    """A negative that claims its class costs; its box and mask cost nothing."""
+    head = make_head({'denoising.type': 'ContrastiveDenoisingGenerator'}, kind)
+    targets = make_targets([3, 3])
+    output = head.forward_train(make_features(), targets)
+    stage = output.denoising[-1]
+    negative = torch.arange(stage.boxes.shape[1]) % 6 >= 3
+    paired = torch.zeros(stage.boxes.shape[:2], dtype=torch.bool)
+    paired[output.groups.pairs.images, output.groups.pairs.queries] = True
+    assert torch.equal(paired, ~negative.expand_as(paired))
+
+    fields = [field.detach().requires_grad_() for field in stage]
+    output = output._replace(denoising=[type(stage)(*fields)])
+    losses = head.criterion(output, targets, (64, 96))
+    sum(losses[f'dn_{name}'] for name in ('loss_cls', 'loss_bbox', 'loss_iou', 'loss_mask', 'loss_dice')).backward()
+    classes, boxes, masks = (field.grad[:, negative] for field in fields)
+    assert not boxes.any() and not masks.any()
+    assert fields[1].grad[:, ~negative].any() and fields[2].grad[:, ~negative].any()
+    # Descent lowers every class, or raises the last channel of a softmax, the one of no object.
+    claims = classes if kind is None else classes[..., :-1]
+    assert (claims > 0).all() and (kind is None or (classes[..., -1] < 0).all())
+
+
+def test_contrastive_denoising_of_a_batch_without_objects(make_targets):
+    assert make_contrastive()(make_targets([0, 0]), NUM_MATCHING) is None
+
+
+def test_contrastive_denoising_of_a_rank_without_objects(make_targets, monkeypatch):
+    """The other ranks' images have four objects at most: this one makes as many slots, all of them empty."""
+    generator = make_contrastive(num_queries=10)
+    monkeypatch.setattr(generator, '_largest_count', lambda counts, device: 4)
+    got = generator(make_targets([0, 0]), NUM_MATCHING)
+    assert got.boxes.shape == (2, 16, 4) and (got.boxes == 0.5).all() and not got.content.any()
+    assert got.pairs.per_image == (0, 0)
