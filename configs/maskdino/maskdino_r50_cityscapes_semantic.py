@@ -1,4 +1,4 @@
-# Paper, table 5: 90000 iterations, 100 learned queries, batch statistics over all GPUs.
+# Paper, table 6: 90000 iterations, 100 learned queries, batch statistics over all GPUs.
 _base_ = [
     '../_base_/models/maskdino_r50_semantic.py',
     '../_base_/datasets/cityscapes_semantic.py',

@@ -1,27 +1,7 @@
-# Boxes only: no mask features, no mask head, no mask loss and no mask cost.
-_base_ = 'maskdino_r50_coco_instance.py'
-
-train_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations', with_bbox=True),
-    *_base_.train_pipeline[2:4],
-    dict(type='RandomCrop', crop_size=_base_.image_size, allow_negative_crop=True),
-    dict(type='FilterAnnotations', min_gt_bbox_wh=(1, 1), keep_empty=False),
-    *_base_.train_pipeline[6:],
+# Paper, table 11: boxes only, 50 epochs, 300 queries.
+_base_ = [
+    '../_base_/models/maskdino_r50_detection.py',
+    '../_base_/datasets/coco_detection.py',
+    '../_base_/schedules/schedule_50e.py',
+    '../_base_/default_runtime.py',
 ]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-val_evaluator = dict(metric='bbox')
-test_evaluator = val_evaluator
-
-model = dict(
-    panoptic_head=dict(
-        mask_dims=None,
-        query_init=dict(initial_boxes='predicted'),
-        criterion=dict(
-            loss_mask=None,
-            loss_dice=None,
-            assigner=dict(match_costs=_base_.model.panoptic_head.criterion.assigner.match_costs[:3]),
-        ),
-    ),
-    test_cfg=dict(with_masks=False),
-)

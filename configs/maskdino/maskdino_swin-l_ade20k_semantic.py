@@ -21,7 +21,5 @@ model = dict(
 custom_hooks = [*_base_.custom_hooks, dict(type='EMAHook', momentum=0.0003)]
 
 max_iters = 160000
-param_scheduler = [
-    dict(type='MultiStepLR', begin=0, end=max_iters, by_epoch=False, milestones=[135000, 150000], gamma=0.1)
-]
+param_scheduler = [dict(_base_.param_scheduler[0], end=max_iters, milestones=[135000, 150000])]
 train_cfg = dict(max_iters=max_iters)

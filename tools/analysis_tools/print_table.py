@@ -77,8 +77,8 @@ def format_table(name: str, table: dict, work_dirs: Path | None) -> str:
         if work_dirs:
             cells += measured(work_dirs / row['config'], metrics)
         rows.append(format_row([*cells, row.get('note')]))
-    title = f'Table {name}: {table["title"]}' if name.isdigit() else table['title']
-    return '\n'.join([title, '', format_row([*header, 'note']), '|---' * (len(header) + 1) + '|', *rows, ''])
+    lines = [f'Table {name}: {table["title"]}', '', format_row([*header, 'note']), '|---' * (len(header) + 1) + '|']
+    return '\n'.join([*lines, *rows, ''])
 
 
 def main() -> None:
