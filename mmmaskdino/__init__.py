@@ -5,6 +5,6 @@ from .version import __version__
 
 check_stack()
 
-from . import datasets, engine, evaluation, models, visualization  # noqa: E402
+from . import apis, datasets, engine, evaluation, models, visualization  # noqa: E402
 
-__all__ = ['__version__', 'datasets', 'engine', 'evaluation', 'models', 'visualization']
+__all__ = ['__version__', 'apis', 'datasets', 'engine', 'evaluation', 'models', 'visualization']

@@ -1,5 +1,16 @@
 """What a user's script calls."""
 
+from .inference import Failure, Limits, Prediction, Predictor, predict_files
 from .launch import build_runner, load_config, prepare_launcher, process_group
 
-__all__ = ['build_runner', 'load_config', 'prepare_launcher', 'process_group']
+__all__ = [
+    'Failure',
+    'Limits',
+    'Prediction',
+    'Predictor',
+    'build_runner',
+    'load_config',
+    'predict_files',
+    'prepare_launcher',
+    'process_group',
+]

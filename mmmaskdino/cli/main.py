@@ -14,6 +14,7 @@ from mmmaskdino.version import __version__
 COMMANDS = {
     'train': 'train a model',
     'test': 'evaluate weights, also with test-time augmentation',
+    'predict': 'pictures and result files for images, folders and videos',
     'convert': 'convert released weights, and back',
     'doctor': 'show what is installed, what is missing and what mends it',
 }

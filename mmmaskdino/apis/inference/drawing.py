@@ -1,0 +1,61 @@
+"""Pictures of results."""
+
+import cv2
+import numpy as np
+import torch
+from mmengine.structures import BaseDataElement, InstanceData, PixelData
+
+from mmmaskdino.visualization import MaskDINOVisualizer
+
+FIELDS = dict(panoptic='pred_panoptic_seg', instances='pred_instances', semantic='pred_sem_seg')
+
+
+def draw_result(
+    image: np.ndarray, sample: BaseDataElement, dataset_meta: dict, kind: str | None = None, max_side: int = 2048
+) -> np.ndarray:
+    """Draw one kind of results on an image.
+
+    Args:
+        image: (h, w, 3) uint8, RGB.
+        sample: Results in pixels of the image, on the CPU.
+        dataset_meta: `classes` and, optionally, `palette`.
+        kind: 'panoptic', 'instances' or 'semantic'; None for the first of these that is there.
+        max_side: Longest side of the picture in pixels; a larger image is reduced.
+
+    Returns:
+        The picture, (h, w, 3) uint8, RGB.
+
+    Raises:
+        ValueError: There is no such result.
+    """
+    kind = kind or next((kind for kind, field in FIELDS.items() if field in sample), 'instances')
+    if FIELDS[kind] not in sample:
+        there = [kind for kind, field in FIELDS.items() if field in sample]
+        raise ValueError(f'the results are {" and ".join(there) or "none"}, so {kind} cannot be drawn')
+    visualizer = MaskDINOVisualizer()
+    visualizer.dataset_meta = dataset_meta
+    scale = min(1.0, max_side / max(image.shape[:2]))
+    picture = np.ascontiguousarray(_resize(image, scale, cv2.INTER_AREA))
+    result = sample.get(FIELDS[kind])
+    if kind == 'instances':
+        return visualizer.draw_instances(picture, _resized_instances(result, scale))
+    labels = result.sem_seg if 'sem_seg' in result else result.data  # mmseg's name is data
+    labels = _resize(labels[0].numpy().astype(np.int32), scale, cv2.INTER_NEAREST)
+    return visualizer.draw_panoptic(picture, PixelData(sem_seg=torch.from_numpy(labels)[None]))
+
+
+def _resized_instances(instances: InstanceData, scale: float) -> InstanceData:
+    if scale == 1:
+        return instances
+    resized = InstanceData(bboxes=instances.bboxes * scale, scores=instances.scores, labels=instances.labels)
+    if 'masks' in instances and len(instances):
+        masks = [_resize(mask.numpy().astype(np.uint8), scale, cv2.INTER_NEAREST) for mask in instances.masks]
+        resized.masks = torch.from_numpy(np.stack(masks)).bool()
+    return resized
+
+
+def _resize(array: np.ndarray, scale: float, interpolation: int) -> np.ndarray:
+    if scale == 1:
+        return array
+    height, width = array.shape[:2]
+    return cv2.resize(array, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=interpolation)

@@ -1,0 +1,148 @@
+"""The model of a config with trained weights, switched to the wanted results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.fileio import get_local_path
+from mmengine.model import BaseModel, revert_sync_batchnorm
+from mmengine.registry import MODELS, DefaultScope
+from torch import Tensor
+
+from mmmaskdino.converters import read_checkpoint
+from mmmaskdino.converters.target import read_dataset_meta
+
+KINDS = ('panoptic', 'instances', 'semantic')
+SWITCHES = dict(panoptic='panoptic_on', instances='instance_on', semantic='semantic_on')
+# Threshold -> the results that it applies to.
+THRESHOLDS = dict(score_thr='instances', max_per_image='instances', object_mask_thr='panoptic', overlap_thr='panoptic')
+DEFAULT_SCORE_THR = 0.3  # mmdet's, of the pictures that its inferencer draws
+# Only training reads these, so weights that others released may lack them.
+TRAINING_ONLY = '.denoising.'
+
+
+def apply_settings(cfg: Config, kinds: Sequence[str] | None, thresholds: Mapping[str, float | None]) -> None:
+    """Set which results the model gives and its thresholds.
+
+    Args:
+        cfg: Changed in place.
+        kinds: Some of `KINDS`; None for what the config says.
+        thresholds: Some of `THRESHOLDS`. None leaves the config's value; `score_thr` is 0.3 then.
+
+    Raises:
+        ValueError: The model cannot give such a result, or gives none that a threshold applies to.
+    """
+    unknown = set(kinds or ()) - set(KINDS)
+    if unknown:
+        raise ValueError(f'results are {", ".join(KINDS)}; got {", ".join(sorted(unknown))}')
+    given = {key: value for key, value in thresholds.items() if value is not None}
+    if is_semantic(cfg):
+        _refuse(set(kinds or ()) - {'semantic'}, f'{cfg.filename} is a semantic model and gives no')
+        _refuse(set(given), f'{cfg.filename} is a semantic model, to which do not apply:')
+        return
+    if cfg.model.panoptic_head.get('mask_dims', 256) is None:
+        _refuse(set(kinds or ()) - {'instances'}, f'{cfg.filename} is a detection model and gives no')
+    test_cfg = dict(cfg.model.get('test_cfg') or {})
+    if kinds:
+        test_cfg.update({SWITCHES[kind]: kind in kinds for kind in KINDS})
+    given_kinds = {kind for kind in KINDS if test_cfg.get(SWITCHES[kind], kind == 'instances')}
+    idle = {key for key in given if THRESHOLDS[key] not in given_kinds}
+    _refuse(idle, f'the results are {" and ".join(sorted(given_kinds))}, to which do not apply:')
+    if 'instances' in given_kinds:
+        given.setdefault('score_thr', DEFAULT_SCORE_THR)
+    cfg.model.test_cfg = dict(test_cfg, **given)
+
+
+def _refuse(names: set[str], why: str) -> None:
+    if names:
+        raise ValueError(f'{why} {", ".join(sorted(names))}')
+
+
+def is_semantic(cfg: Config) -> bool:
+    """Whether the model is one of mmseg."""
+    return 'decode_head' in cfg.model
+
+
+def build_model(cfg: Config, weights: str | Path, device: str) -> BaseModel:
+    """The model for prediction; nothing is downloaded but weights that have a URL.
+
+    Args:
+        cfg: A config of this package.
+        weights: Checkpoint file or URL.
+        device: Where to put it.
+
+    Returns:
+        The model, with `dataset_meta`.
+
+    Raises:
+        ValueError: The weights do not fit the model.
+    """
+    with get_local_path(str(weights)) if '://' in str(weights) else nullcontext(weights) as path:
+        checkpoint = read_checkpoint(path)
+    cfg.model.backbone.init_cfg = None
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = MODELS.build(cfg.model)
+    load_weights(model, checkpoint.tensors, f'{weights} and the model of {cfg.filename}')
+    model.dataset_meta = dataset_meta(cfg, checkpoint.meta, _num_classes(model))
+    return revert_sync_batchnorm(model).to(device).eval()
+
+
+def load_weights(model: BaseModel, tensors: dict[str, Tensor], what: str) -> None:
+    """Load weights and refuse those that would leave parts of the model random.
+
+    Args:
+        model: The model.
+        tensors: Weights by name.
+        what: Both, for the message.
+
+    Raises:
+        ValueError: A tensor is missing or has another shape.
+    """
+    wanted = model.state_dict()
+    missing = [name for name in wanted if name not in tensors and TRAINING_ONLY not in name]
+    other = [name for name in wanted if name in tensors and tensors[name].shape != wanted[name].shape]
+    faults = []
+    if missing:
+        faults.append(f'{len(missing)} of {len(wanted)} tensors are missing, for example {missing[0]}')
+    if other:
+        shapes = ' and '.join(str(tuple(x[other[0]].shape)) for x in (tensors, wanted))
+        faults.append(f'{len(other)} have another shape, for example {other[0]}: {shapes}')
+    if faults:
+        raise ValueError(
+            f'{what} do not fit together: {"; ".join(faults)}. Weights of other code bases have to be converted first '
+            '(mmmaskdino convert); other shapes mean another config or other classes than in training'
+        )
+    model.load_state_dict({name: tensor for name, tensor in tensors.items() if name in wanted}, strict=False)
+
+
+def dataset_meta(cfg: Config, meta: dict[str, Any], num_classes: int) -> dict[str, Any]:
+    """Class names and palette: those of the checkpoint, or else of the config's test data.
+
+    Raises:
+        ValueError: Their number is not the model's.
+    """
+    found = dict(meta.get('dataset_meta') or {})
+    if not found.get('classes'):
+        found = read_dataset_meta(cfg)
+    if len(found.get('classes', ())) != num_classes:
+        raise ValueError(
+            f'{cfg.filename}: the model has {num_classes} classes, but {len(found.get("classes", ()))} names are known '
+            '(metainfo.classes of test_dataloader.dataset, dataset_meta of the checkpoint)'
+        )
+    if found.get('palette') is not None and len(found['palette']) != num_classes:
+        del found['palette']
+    return found
+
+
+def _num_classes(model: BaseModel) -> int:
+    return (model.decode_head if hasattr(model, 'decode_head') else model.panoptic_head).num_classes
+
+
+def default_device() -> str:
+    """The first GPU, or else the CPU."""
+    return 'cuda:0' if torch.cuda.is_available() else 'cpu'

@@ -1,0 +1,119 @@
+"""What is to be predicted: image files, the frames of a video, and the names of their results."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from mmmaskdino.datasets.files import DataError
+
+from .reading import Limits, check_size
+
+IMAGE_SUFFIXES = {'.bmp', '.gif', '.jp2', '.jpeg', '.jpg', '.pbm', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp'}
+VIDEO_SUFFIXES = {'.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm', '.wmv'}
+
+
+class ImageFile(NamedTuple):
+    """One image to predict."""
+
+    path: Path
+    file_name: str
+    """Relative to the given folder, with `/`."""
+    name: str
+    """Of its results: `file_name` without the suffix, where no other image has that."""
+
+
+def is_video(path: Path) -> bool:
+    """Whether a file is a video, by its suffix."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def find_images(source: Path, left_out: tuple[Path, ...] = ()) -> tuple[list[ImageFile], list[str]]:
+    """List the images of a folder and its subfolders, or the one file.
+
+    Args:
+        source: Folder or image file.
+        left_out: Folders inside that are not looked into, since results are written there.
+
+    Returns:
+        The images in the order of their names, and the names of the other files, which are no images by their suffix.
+
+    Raises:
+        DataError: There is no such file or folder, or no image in it.
+    """
+    if source.is_file():
+        return [ImageFile(source, source.name, source.stem)], []
+    if not source.is_dir():
+        raise DataError(f'{source}: no such file or folder')
+    paths, others = [], []
+    for folder, folders, names in os.walk(source):
+        folders[:] = sorted(f for f in folders if not f.startswith('.') and Path(folder, f).resolve() not in left_out)
+        for name in sorted(name for name in names if not name.startswith('.')):
+            path = Path(folder, name)
+            (paths if path.suffix.lower() in IMAGE_SUFFIXES else others).append(path)
+    if not paths:
+        raise DataError(f'{source}: no image in this folder (files that end with {", ".join(sorted(IMAGE_SUFFIXES))})')
+    return _with_names(source, paths), [str(path.relative_to(source)) for path in others]
+
+
+def _with_names(source: Path, paths: list[Path]) -> list[ImageFile]:
+    """Two images that differ in the suffix alone keep it in the names of their results."""
+    files = [path.relative_to(source).as_posix() for path in paths]
+    stems = [file.removesuffix(Path(file).suffix) for file in files]
+    counts = Counter(stem.lower() for stem in stems)  # some file systems do not tell A from a
+    names = [file if counts[stem.lower()] > 1 else stem for file, stem in zip(files, stems, strict=True)]
+    return [ImageFile(*fields) for fields in zip(paths, files, names, strict=True)]
+
+
+class Video:
+    """Frames of a video, one at a time.
+
+    Args:
+        path: The file.
+        limits: Of these, `max_megapixels`.
+
+    Raises:
+        DataError: The file is no video that can be read, or its frames are too large.
+    """
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        self.path = path
+        self._capture = cv2.VideoCapture(str(path)) if path.is_file() else None
+        if self._capture is None or not self._capture.isOpened():
+            raise DataError(f'{path}: {"not a video that can be read" if path.is_file() else "no such file"}')
+        width, height = (int(self._get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        check_size(str(path), width, height, limits)
+
+    @property
+    def fps(self) -> float:
+        """Frames per second, 25 where the file does not say."""
+        return self._get(cv2.CAP_PROP_FPS) or 25.0
+
+    @property
+    def num_frames(self) -> int:
+        """As the file says, which is often an estimate; 0 where it does not."""
+        return max(0, int(self._get(cv2.CAP_PROP_FRAME_COUNT)))
+
+    def frames(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Name and image (h, w, 3) uint8, BGR, of each frame.
+
+        Raises:
+            DataError: There is none.
+        """
+        number = 0
+        while True:
+            good, frame = self._capture.read()
+            if not good:
+                break
+            yield f'{self.path.stem}/{number:06d}', frame
+            number += 1
+        self._capture.release()
+        if not number:
+            raise DataError(f'{self.path}: no frame can be read')
+
+    def _get(self, key: int) -> float:
+        return self._capture.get(key)

@@ -1,0 +1,189 @@
+"""From image files to result files."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+
+from mmmaskdino.apis import Limits, Predictor, predict_files
+from mmmaskdino.apis.inference.writers import JsonLists, OutputFolder
+from mmmaskdino.cli.main import main
+from mmmaskdino.datasets import CheckedCocoPanopticDataset
+from mmmaskdino.datasets.shapes import METAINFO
+
+EVERYTHING = ('pictures', 'instances', 'panoptic', 'semantic')
+BROKEN = {'text_named_jpg.jpg', 'truncated.jpg', 'zero_bytes.jpg'}
+
+
+@pytest.fixture
+def panoptic(model_files) -> Predictor:
+    return Predictor(*model_files('panoptic'), device='cpu', score_thr=0.0, max_per_image=5)
+
+
+def test_result_files(panoptic, make_image, tmp_path: Path) -> None:
+    """Read back with pycocotools and the datasets of this package, they are what was predicted."""
+    images = [make_image('in/a.png'), make_image('in/deep/b.jpg', (40, 30))]
+    out = tmp_path / 'out'
+    summary = predict_files(panoptic, tmp_path / 'in', out, save=EVERYTHING)
+    assert (summary.num_done, summary.failures, summary.others) == (2, [], [])
+    coco = COCO(str(out / 'instances.json'))
+    assert [image['file_name'] for image in coco.dataset['images']] == ['a.png', 'deep/b.jpg']
+    load = [dict(type='LoadImageFromFile'), dict(type='mmdet.LoadCocoPanopticAnnotations')]
+    dataset = CheckedCocoPanopticDataset(
+        ann_file=str(out / 'panoptic.json'),
+        data_prefix=dict(img=str(tmp_path / 'in'), seg=str(out / 'panoptic')),
+        metainfo=METAINFO,
+        pipeline=load,
+    )
+    for index, (path, name) in enumerate(zip(images, ('a', 'deep/b'), strict=True)):
+        prediction = panoptic(path)
+        sample = prediction.sample
+        for number, annotation in enumerate(coco.imgToAnns[index + 1]):
+            instance = sample.pred_instances[number]
+            assert np.array_equal(coco.annToMask(annotation), instance.masks[0].numpy())
+            x, y, width, height = annotation['bbox']
+            assert [x, y, x + width, y + height] == pytest.approx(instance.bboxes[0].tolist(), abs=1e-4)
+            assert (annotation['category_id'], annotation['score']) == (instance.labels + 1, instance.scores)
+        assert number == 4
+        labels = sample.pred_panoptic_seg.sem_seg[0].numpy() % 1000
+        assert np.array_equal(dataset[index]['gt_seg_map'], np.where(labels == 10, 255, labels))
+        semantic = np.asarray(Image.open(out / 'semantic' / f'{name}.png'))
+        assert np.array_equal(semantic, sample.pred_sem_seg.sem_seg[0].numpy())
+        assert Image.open(out / 'pictures' / f'{name}.jpg').size == prediction.image.shape[1::-1]
+    assert (out / 'semantic_classes.txt').read_text().split() == list(METAINFO['classes'])
+    assert not list(out.glob('*.part'))
+
+
+def test_files_of_a_reduced_image_have_its_size(model_files, make_image, tmp_path: Path) -> None:
+    predictor = Predictor(
+        *model_files('panoptic'), device='cpu', score_thr=0.0, max_per_image=5, limits=Limits(reduce_above=0.005)
+    )
+    image = make_image('large.png', (100, 200))
+    predict_files(predictor, image, tmp_path / 'out', save=EVERYTHING)
+    coco = COCO(str(tmp_path / 'out' / 'instances.json'))
+    small = predictor(image).sample
+    for annotation, mask, box in zip(
+        coco.dataset['annotations'], small.pred_instances.masks, small.pred_instances.bboxes, strict=True
+    ):
+        assert np.array_equal(coco.annToMask(annotation), np.kron(mask.numpy(), np.ones((2, 2), np.uint8)))
+        assert annotation['bbox'][:2] == pytest.approx((2 * box[:2]).tolist(), abs=1e-4)
+    for kind in ('semantic', 'panoptic'):
+        assert Image.open(tmp_path / 'out' / kind / 'large.png').size == (200, 100)
+
+
+@pytest.mark.parametrize('kind', ['panoptic', 'semantic'])
+def test_every_odd_image(shared_data: Path, model_files, tmp_path: Path, capsys, kind: str) -> None:
+    """Every readable one gets results, the others are named with the reason, and the exit status is 1."""
+    files, folder = model_files(kind), shared_data / 'odd' / 'images'
+    argv = ['predict', folder, '--config', files.config, '--weights', files.weights, '--out', tmp_path / 'out']
+    argv += ['--device', 'cpu', '--batch-size', 4, '--save', 'pictures', kind]
+    assert main([str(argument) for argument in argv]) == 1
+    names = {path.name for path in folder.iterdir()}
+    assert len(names) >= 15
+    # photo.tif and photo.webp keep their suffixes.
+    results_of = {name: name if name.startswith('photo.') else Path(name).stem for name in names - BROKEN}
+    for results, suffix in (('pictures', '.jpg'), (kind, '.png')):
+        found = {str(p.relative_to(tmp_path / 'out' / results)) for p in (tmp_path / 'out' / results).rglob('*.*')}
+        assert found == {name + suffix for name in results_of.values()}
+    printed = capsys.readouterr()
+    assert f'{len(names - BROKEN)} image(s) done, 3 without results' in printed.out
+    for name in BROKEN:
+        assert f'no result for {folder / name}: ' in printed.err
+    for name, result in results_of.items():
+        with Image.open(folder / name) as image:
+            turned = image.getexif().get(0x0112, 1) > 4
+            size = image.size[::-1] if turned else image.size
+        assert Image.open(tmp_path / 'out' / kind / f'{result}.png').size == size
+
+
+def test_a_video(panoptic, tmp_path: Path) -> None:
+    path = tmp_path / 'film.avi'
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 10, (64, 48))
+    for value in (0, 100, 200):
+        writer.write(np.full((48, 64, 3), value, np.uint8))
+    writer.release()
+    progress = []
+    summary = predict_files(
+        panoptic,
+        path,
+        tmp_path / 'out',
+        save=('pictures', 'instances', 'semantic'),
+        batch_size=2,
+        on_progress=lambda *args: progress.append(args),
+    )
+    assert summary.num_done == 3 and progress == [(1, 3), (2, 3), (3, 3)]
+    capture = cv2.VideoCapture(str(tmp_path / 'out' / 'pictures' / 'film.mp4'))
+    assert [capture.read()[0] for _ in range(4)] == [True] * 3 + [False]
+    names = [image['file_name'] for image in json.loads((tmp_path / 'out' / 'instances.json').read_text())['images']]
+    assert names == ['film/000000', 'film/000001', 'film/000002']
+    assert len(list((tmp_path / 'out' / 'semantic' / 'film').iterdir())) == 3
+
+
+def test_an_interrupted_run_leaves_sound_files(panoptic, make_image, tmp_path: Path) -> None:
+    for name in ('a.png', 'b.png', 'c.png'):
+        make_image(f'in/{name}')
+
+    def interrupt(done: int, total: int) -> None:
+        assert total == 3
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_files(panoptic, tmp_path / 'in', tmp_path / 'out', save=['instances'], on_progress=interrupt)
+    content = json.loads((tmp_path / 'out' / 'instances.json').read_text())
+    assert [image['file_name'] for image in content['images']] == ['a.png', 'b.png']
+
+
+def test_nothing_is_written_outside(panoptic, make_image, tmp_path: Path) -> None:
+    make_image('in/a.png')
+    make_image('in/sub/b.png')
+    (tmp_path / 'elsewhere').mkdir()
+    (tmp_path / 'out' / 'pictures').mkdir(parents=True)
+    os.symlink(tmp_path / 'elsewhere', tmp_path / 'out' / 'pictures' / 'sub')
+    with pytest.raises(ValueError, match='leads out of the folder'):
+        predict_files(panoptic, tmp_path / 'in', tmp_path / 'out')
+    assert not list((tmp_path / 'elsewhere').iterdir())
+    folder = OutputFolder(tmp_path / 'out')
+    for name in ('../a', '/etc/a', 'a/../../b'):
+        with pytest.raises(ValueError, match='leads out'):
+            folder.file(name)
+
+
+def test_a_second_run_into_a_subfolder_predicts_the_same_images(panoptic, make_image, tmp_path: Path) -> None:
+    make_image('in/a.png')
+    for _ in range(2):
+        summary = predict_files(panoptic, tmp_path / 'in', tmp_path / 'in' / 'results')
+        assert (summary.num_done, summary.others) == (1, [])
+
+
+def test_results_that_the_model_does_not_give(model_files, make_image, tmp_path: Path) -> None:
+    predictor = Predictor(*model_files('semantic'), device='cpu')
+    with pytest.raises(ValueError, match='gives semantic, no instances and panoptic'):
+        predict_files(predictor, make_image('a.png'), tmp_path / 'out', save=['instances'], draw='panoptic')
+
+
+def test_command_line(model_files, make_image, tmp_path: Path, capsys) -> None:
+    files, image = model_files('panoptic'), str(make_image('a.png'))
+    argv = ['predict', image, '--config', str(files.config), '--weights', str(files.weights), '--device', 'cpu']
+    argv += ['--out', str(tmp_path / 'out')]
+    assert main([*argv, '--save', 'instances', '--score-thr', '0.0', '--max-per-image', '3']) == 0
+    assert len(json.loads((tmp_path / 'out' / 'instances.json').read_text())['annotations']) == 3
+    assert not (tmp_path / 'out' / 'pictures').exists()
+    with pytest.raises(SystemExit) as stop:
+        main([*argv, '--score-thr', '7'])
+    assert 'mmmaskdino predict: test_cfg.score_thr must be' in stop.value.code
+    with pytest.raises(SystemExit) as stop:
+        main(['predict', 'nowhere', *argv[2:]])
+    assert stop.value.code == 'mmmaskdino predict: nowhere: no such file or folder'
+
+
+def test_empty_lists_are_sound_json(tmp_path: Path) -> None:
+    JsonLists(OutputFolder(tmp_path), 'a.json', ('images', 'annotations')).close(dict(categories=[]))
+    assert json.loads((tmp_path / 'a.json').read_text()) == dict(images=[], annotations=[], categories=[])
