@@ -5,11 +5,15 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=50),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=5000, max_keep_ckpts=3),
+    checkpoint=dict(type='ResumableCheckpointHook', by_epoch=False, interval=5000, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'),
 )
-custom_hooks = [dict(type='ClassCountCheckHook'), dict(type='ClassMatchingHook')]
+custom_hooks = [
+    dict(type='ClassCountCheckHook'),
+    dict(type='ClassMatchingHook'),
+    dict(type='StopSignalHook'),
+]
 
 env_cfg = dict(
     cudnn_benchmark=False,

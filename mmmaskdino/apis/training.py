@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config
-from mmengine.runner import find_latest_checkpoint
 
 from mmmaskdino.apis.launch import build_runner, load_config, prepare_launcher
+from mmmaskdino.engine import find_resumable_checkpoint, is_complete
 
 
 def build_train_config(args: Namespace) -> Config:
@@ -28,6 +28,8 @@ def build_train_config(args: Namespace) -> Config:
         enable_auto_scale_lr(cfg)
     if args.resume is not None:
         set_resume(cfg, args.resume)
+    elif cfg.get('resume') and not cfg.get('load_from'):
+        set_resume(cfg, 'auto')
     prepare_launcher(cfg, args.launcher)
     return cfg
 
@@ -64,16 +66,19 @@ def enable_auto_scale_lr(cfg: Config) -> None:
 
 
 def set_resume(cfg: Config, checkpoint: str) -> None:
-    """Go on from a checkpoint; with `auto` from the work dir's last one, or else start as the config says.
+    """Go on from a checkpoint; with `auto` from the work dir's last complete one, or else start as the config says.
 
     Raises:
-        ValueError: If the checkpoint file is not there.
+        ValueError: If the checkpoint is not there or not complete.
     """
     if checkpoint == 'auto':
-        checkpoint = find_latest_checkpoint(cfg.work_dir)
+        checkpoint = find_resumable_checkpoint(cfg.work_dir)
         if checkpoint is None:  # a first run: the weights of the config's load_from are still wanted
+            cfg.resume = False
             return
     if '://' not in checkpoint and not Path(checkpoint).is_file():
         raise ValueError(f'checkpoint to resume from does not exist: {checkpoint}')
+    if '://' not in checkpoint and not is_complete(Path(checkpoint)):
+        raise ValueError(f'checkpoint to resume from is damaged or was not written to its end: {checkpoint}')
     cfg.resume = True
     cfg.load_from = checkpoint

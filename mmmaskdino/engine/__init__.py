@@ -1,6 +1,22 @@
+from mmmaskdino.engine.atomic_backend import AtomicLocalBackend
+from mmmaskdino.engine.checkpoint_files import find_resumable_checkpoint, is_complete
 from mmmaskdino.engine.class_count_hook import ClassCountCheckHook
 from mmmaskdino.engine.class_matching_hook import ClassMatchingHook
 from mmmaskdino.engine.fused_adamw import FusedAdamW
+from mmmaskdino.engine.resumable_checkpoint_hook import ResumableCheckpointHook
+from mmmaskdino.engine.resumable_loop import ResumableTrainLoop
+from mmmaskdino.engine.stop_signal_hook import StopSignalHook
 from mmmaskdino.engine.undecayed_norm_constructor import UndecayedNormConstructor
 
-__all__ = ['ClassCountCheckHook', 'ClassMatchingHook', 'FusedAdamW', 'UndecayedNormConstructor']
+__all__ = [
+    'AtomicLocalBackend',
+    'ClassCountCheckHook',
+    'ClassMatchingHook',
+    'FusedAdamW',
+    'ResumableCheckpointHook',
+    'ResumableTrainLoop',
+    'StopSignalHook',
+    'UndecayedNormConstructor',
+    'find_resumable_checkpoint',
+    'is_complete',
+]

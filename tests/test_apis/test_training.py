@@ -33,7 +33,7 @@ def checkpoint(tmp_path: Path) -> Path:
     """A checkpoint that mmengine left in the work dir."""
     path = tmp_path / 'work' / 'epoch_3.pth'
     path.parent.mkdir()
-    path.touch()
+    torch.save({}, path)
     (path.parent / 'last_checkpoint').write_text(str(path))
     return path
 

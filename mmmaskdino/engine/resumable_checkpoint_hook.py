@@ -1,0 +1,123 @@
+"""Checkpoints that survive whatever stops a run."""
+
+import copy
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.fileio import LocalBackend, get_file_backend
+from mmengine.hooks import CheckpointHook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+
+from mmmaskdino.engine.atomic_backend import PARTIAL_SUFFIX
+
+_RECORDS = ('keep_ckpt_ids', 'last_ckpt', 'best_ckpt_path', 'best_ckpt_path_dict')
+
+
+@HOOKS.register_module()  # of mmengine, so that mmdet and mmseg find it
+class ResumableCheckpointHook(CheckpointHook):
+    """mmengine's `CheckpointHook` for runs that are killed, preempted or short of disk space.
+
+    A checkpoint has its name only when all of it is on the disk, and the old ones are removed only then: mmengine
+    removes before it writes. When one cannot be written, the run goes on with the last one kept, for
+    `max_failures` times in a row; but not at the end of training, whose result would be lost.
+
+    Args:
+        max_failures (int): Checkpoints in a row that may fail to be written; the next failure stops the run.
+        kwargs: The arguments of mmengine's `CheckpointHook`.
+    """
+
+    def __init__(self, *args: Any, max_failures: int = 3, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.max_failures = max_failures
+        self.num_failures = 0
+        self._saving = False
+
+    def before_train(self, runner: Runner) -> None:
+        """Prepare the folder.
+
+        Args:
+            runner: The runner.
+        """
+        local = isinstance(get_file_backend(self.out_dir or runner.work_dir), LocalBackend)
+        if local and self.backend_args is None:
+            self.backend_args = dict(backend='atomic')
+        super().before_train(runner)
+        if local and is_main_process():
+            for path in Path(self.out_dir).glob(f'*.pth{PARTIAL_SUFFIX}'):  # a run was killed while it wrote
+                path.unlink(missing_ok=True)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Refuse to resume from weights alone, which would start the optimiser anew without a word.
+
+        Args:
+            runner: The runner.
+            checkpoint: What was loaded.
+
+        Raises:
+            ValueError: The run is to be resumed, and the state of the optimiser is not in the file.
+        """
+        if runner._resume and self.save_optimizer and 'optimizer' not in checkpoint:
+            raise ValueError(
+                f'{runner._load_from} holds no state of the optimiser, so training cannot go on from it (best_*.pth '
+                'and published files are weights alone). Resume from an iter_*.pth, or start from its weights with '
+                'load_from and without --resume'
+            )
+
+    def save(self, runner: Runner, iteration: int) -> None:
+        """Save a checkpoint now.
+
+        Args:
+            runner: The runner, of a training by iterations.
+            iteration: How many iterations it holds.
+        """
+        self._save_checkpoint_with_step(runner, iteration, meta=dict(epoch=runner.epoch, iter=iteration))
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        with self._keeping_the_old(runner):
+            super()._save_checkpoint_with_step(runner, step, meta)
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        with self._keeping_the_old(runner):
+            super()._save_best_checkpoint(runner, metrics)
+
+    @contextmanager
+    def _keeping_the_old(self, runner: Runner) -> Iterator[None]:
+        """Remove outdated checkpoints after the work inside; if the disk fails it, do as if nothing had been tried."""
+        # Saving the best saves the last again. Where files are not on a local disk, they have their own rules.
+        if self._saving or not hasattr(self.file_backend, 'removing_afterwards'):
+            yield
+            return
+        records = {name: copy.copy(getattr(self, name)) for name in _RECORDS if hasattr(self, name)}
+        runtime_info = copy.copy(runner.message_hub.runtime_info)
+        self._saving = True
+        try:
+            with self.file_backend.removing_afterwards():
+                yield
+        except OSError as error:
+            self.__dict__.update(records)
+            runner.message_hub.runtime_info.clear()
+            runner.message_hub.runtime_info.update(runtime_info)
+            self._count_failure(runner, error)
+        else:
+            self.num_failures = 0
+        finally:
+            self._saving = False
+
+    def _count_failure(self, runner: Runner, error: OSError) -> None:
+        self.num_failures += 1
+        free = shutil.disk_usage(self.out_dir).free / 2**20
+        message = (
+            f'the checkpoint could not be written to {self.out_dir} ({error}; {free:.0f} MiB are free). The last '
+            f'complete one is {self.last_ckpt or "none"}'
+        )
+        if self.num_failures > self.max_failures or runner.iter + 1 >= runner.max_iters:
+            raise RuntimeError(f'{message}. Make room and go on from it with --resume') from error
+        runner.logger.error(
+            f'{message}. Training goes on; failure {self.num_failures} in a row, the run stops after '
+            f'{self.max_failures} (max_failures)'
+        )

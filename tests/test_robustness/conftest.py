@@ -1,0 +1,125 @@
+"""Short trainings of the quick start's model, each in a process of its own that a test may kill."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmmaskdino.datasets.shapes import make_shapes_dataset
+
+NO_EVALUATION = dict.fromkeys(('val_cfg', 'val_dataloader', 'val_evaluator', 'test_cfg', 'test_dataloader'))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(num_threads)
+
+
+@pytest.fixture(scope='session')
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of eight small training images and two for validation."""
+    return make_shapes_dataset(tmp_path_factory.mktemp('shapes'), 8, 2, size=64, progress=False)
+
+
+class Losses(Hook):
+    """Writes the losses of each iteration to a file, so that they outlive the process."""
+
+    priority = 'HIGHEST'
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def after_train_iter(self, runner: Runner, *args, outputs: dict | None = None, **kwargs) -> None:
+        losses = {name: float(value) for name, value in outputs.items()}
+        with open(self.path, 'a') as file:
+            file.write(json.dumps([runner.iter, losses]) + '\n')
+
+
+@pytest.fixture
+def make_config(project_root: Path, shapes: Path, tmp_path: Path) -> Callable[..., Config]:
+    """The quick start's config for a few iterations on the small images; changes by dotted key."""
+
+    def make(work_dir: str, changes: dict | None = None) -> Config:
+        cfg = Config.fromfile(project_root / 'configs' / 'maskdino' / 'maskdino_r18_shapes_panoptic.py')
+        cfg.merge_from_dict(NO_EVALUATION | {'test_evaluator': None})
+        options = {
+            'work_dir': str(tmp_path / work_dir),
+            'experiment_name': f'{tmp_path.name}_{work_dir}_{len(os.listdir(tmp_path))}',
+            'log_level': 'WARNING',
+            'train_dataloader': dict(num_workers=0, persistent_workers=False, batch_size=2),
+            'train_dataloader.dataset.data_root': f'{shapes}/',
+            'train_cfg.max_iters': 6,
+            'default_hooks.checkpoint': dict(interval=2, max_keep_ckpts=1),
+        }
+        cfg.merge_from_dict(options)
+        cfg.merge_from_dict(changes or {})
+        return cfg
+
+    return make
+
+
+@pytest.fixture
+def start(make_config: Callable[..., Config], tmp_path: Path) -> Callable[..., multiprocessing.Process]:
+    """Starts a training in another process; what it says on the way out is in `<work dir>.txt`."""
+
+    def _start(work_dir: str, changes: dict | None = None, hooks: tuple[Hook, ...] = ()) -> multiprocessing.Process:
+        cfg = make_config(work_dir, changes)
+        hooks = (*hooks, Losses(tmp_path / f'{work_dir}.jsonl'))
+        process = multiprocessing.get_context('fork').Process(
+            target=_train, args=(cfg, hooks, tmp_path / f'{work_dir}.txt')
+        )
+        process.start()
+        return process
+
+    return _start
+
+
+def _train(cfg: Config, hooks: tuple[Hook, ...], report: Path) -> None:
+    try:
+        runner = Runner.from_cfg(cfg)
+        for hook in hooks:
+            runner.register_hook(hook)
+        runner.train()
+    except Exception:
+        report.write_text(traceback.format_exc())
+        raise
+
+
+@pytest.fixture
+def train(start: Callable[..., multiprocessing.Process]) -> Callable[..., int]:
+    """Trains to the end and returns the exit status, minus the signal if one killed the process."""
+
+    def _train_to_end(*args, **kwargs) -> int:
+        process = start(*args, **kwargs)
+        end = time.monotonic() + 240
+        while process.exitcode is None:  # join() also waits for the workers of a process that was killed
+            assert time.monotonic() < end, 'the training hangs'
+            time.sleep(0.05)
+        return process.exitcode
+
+    return _train_to_end
+
+
+@pytest.fixture
+def read_losses(tmp_path: Path) -> Callable[[str], dict[int, dict[str, float]]]:
+    """The losses of a work dir by iteration; where one was run twice, of the last time."""
+
+    def read(work_dir: str) -> dict[int, dict[str, float]]:
+        lines = (tmp_path / f'{work_dir}.jsonl').read_text().splitlines()
+        return dict(json.loads(line) for line in lines)
+
+    return read
