@@ -3,6 +3,7 @@ from mmmaskdino.engine.checkpoint_files import find_resumable_checkpoint, is_com
 from mmmaskdino.engine.class_count_hook import ClassCountCheckHook
 from mmmaskdino.engine.class_matching_hook import ClassMatchingHook
 from mmmaskdino.engine.fused_adamw import FusedAdamW
+from mmmaskdino.engine.non_finite_hook import NonFiniteError, NonFiniteHook
 from mmmaskdino.engine.resumable_checkpoint_hook import ResumableCheckpointHook
 from mmmaskdino.engine.resumable_loop import ResumableTrainLoop
 from mmmaskdino.engine.stop_signal_hook import StopSignalHook
@@ -13,6 +14,8 @@ __all__ = [
     'ClassCountCheckHook',
     'ClassMatchingHook',
     'FusedAdamW',
+    'NonFiniteError',
+    'NonFiniteHook',
     'ResumableCheckpointHook',
     'ResumableTrainLoop',
     'StopSignalHook',
