@@ -15,8 +15,6 @@ from mmmaskdino.converters.target import build_without_memory
 
 PROJECT = Path(__file__).parents[3]
 NAMES = sorted(path.stem for path in (PROJECT / 'configs/maskdino/backbones').glob('*.py'))
-# What a larger model of the same family shows is not worth the time.
-RUN = [name for name in NAMES if not re.search('r101|swin-[sb]', name)]
 UNDECAYED = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm, nn.Embedding)
 SIZE = (64, 96)
 
@@ -93,7 +91,7 @@ def test_weight_decay(name):
         assert group['lr'] == pytest.approx(1e-5 if full_name.startswith('backbone.') else 1e-4), full_name
 
 
-@pytest.mark.parametrize('name', RUN)
+@pytest.mark.parametrize('name', NAMES)
 def test_training_step_and_prediction(name, run):
     sample = run(narrow(load(name)))
     if name.endswith('semantic'):
