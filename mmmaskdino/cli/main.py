@@ -15,11 +15,19 @@ COMMANDS = {
     'train': 'train a model',
     'test': 'evaluate weights, also with test-time augmentation',
     'predict': 'pictures and result files for images, folders and videos',
+    'data': 'check a dataset, or write a config for it',
     'convert': 'convert released weights, and back',
     'doctor': 'show what is installed, what is missing and what mends it',
 }
 EPILOG = """\
-mmmaskdino COMMAND --help shows the options of a command.
+mmmaskdino COMMAND --help shows the options of a command. A first round with one's own data:
+
+  mmmaskdino doctor
+  mmmaskdino data check data/pets
+  mmmaskdino data config data/pets --out pets.py
+  mmmaskdino train pets.py
+  mmmaskdino test pets.py work_dirs/pets/iter_5000.pth
+  mmmaskdino predict photos/ --config pets.py --weights work_dirs/pets/iter_5000.pth --out results
 
 Exit status: 0 done, 1 failed or something was found wrong, 2 the command line is wrong.
 """

@@ -18,6 +18,7 @@ STATE_KEYS = ('state_dict', 'model')
 # All that arrays, tensors and plain containers need.
 ALLOWED = {
     ('builtins', 'set'),
+    ('collections', 'Counter'),  # the milestones of mmengine's MultiStepLR
     ('collections', 'OrderedDict'),
     ('_codecs', 'encode'),
     ('numpy', 'dtype'),

@@ -1,0 +1,135 @@
+"""Check a dataset, or write a config that trains on it.
+
+  mmmaskdino data check data/pets
+  mmmaskdino data config data/pets --out pets.py --gpu-memory 16
+
+PATH is a folder with COCO files (instances or panoptic) and their images, or with images and label maps (PNGs of one
+channel with class indices, 255 where nothing is labelled), or one COCO file. What is where is found out.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mmmaskdino.cli.messages import errors_as_messages
+
+KINDS = ('instance', 'panoptic', 'semantic')
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    actions = parser.add_subparsers(dest='action', metavar='ACTION', required=True)
+    check = actions.add_parser(
+        'check',
+        help='report what is in a dataset and everything that is wrong with it',
+        description='Report counts, classes, sizes and every problem, with file and annotation. Exit status 1 if there '
+        'is any.',
+    )
+    _add_shared(check)
+    check.add_argument(
+        '--quick', action='store_true', help='do not read images and PNGs; damaged files are not found then'
+    )
+    check.add_argument('--picture', help='diagrams to write; default: work_dirs/data_check/<name of the folder>.png')
+    config = actions.add_parser(
+        'config',
+        help='write a config of at most 25 lines that trains on a dataset',
+        description='Write a config with the classes, files, batch size, learning rate and schedule for a dataset.',
+    )
+    _add_shared(config)
+    config.add_argument('--out', required=True, help='config file to write')
+    config.add_argument('--gpu-memory', type=float, default=24, help='of each GPU in GiB (default: %(default)g)')
+    config.add_argument('--gpus', type=int, default=1, help='number of GPUs (default: %(default)s)')
+    config.add_argument(
+        '--image-size', type=int, help='side of the training images in pixels; default: 1024, or what fits the memory'
+    )
+    config.add_argument('--epochs', type=int, help='default: 12, or what makes 5000 iterations if that is more')
+    config.add_argument('--load-from', help='weights to start from; classes are matched by name')
+    config.add_argument('--base', type=Path, help='config to inherit from; default: the one with ResNet-50')
+    config.add_argument('--overwrite', action='store_true', help='replace the file of --out if it is there')
+
+
+def _add_shared(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('path', type=Path, help='folder of the dataset, or one COCO json')
+    parser.add_argument('--kind', choices=KINDS, help='what to look for; default: whatever is there')
+    parser.add_argument(
+        '--classes',
+        help='semantic data: names separated by commas, or a text file with one per line; default: classes.txt in the '
+        'folder, or else numbers',
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check or write, and return the exit status."""
+    with errors_as_messages(ValueError, OSError):
+        return (check if args.action == 'check' else write)(args)
+
+
+def check(args: argparse.Namespace) -> int:
+    """Print what is in the dataset and what is wrong with it."""
+    from mmmaskdino.datasets.summary import draw_summaries, find_splits, format_summary
+
+    splits = find_splits(args.path, args.kind)
+    summaries = _summaries(args, splits, read_images=not args.quick)
+    for summary in summaries:
+        print('\n' + format_summary(summary))
+    picture = Path(args.picture or f'work_dirs/data_check/{args.path.resolve().stem}.png')
+    draw_summaries(summaries, picture)
+    num_problems = sum(len(summary.problems) for summary in summaries)
+    print(f'\n{num_problems} problem(s) in {len(splits)} part(s); diagrams: {picture}')
+    return int(num_problems > 0)
+
+
+def write(args: argparse.Namespace) -> int:
+    """Write the config and say what to do with it."""
+    from mmmaskdino.datasets.summary import TrainingPlan, find_splits, write_config
+
+    out = Path(args.out)
+    if out.exists() and not args.overwrite:
+        raise ValueError(f'{out} exists; choose another name or replace it with --overwrite')
+    splits = find_splits(args.path, args.kind)
+    kind = next(kind for kind in ('panoptic', 'instance', 'semantic') if any(s.kind == kind for s in splits))
+    summaries = _summaries(args, [split for split in splits if split.kind == kind], read_images=False)
+    plan = TrainingPlan(args.gpu_memory, args.gpus, args.epochs, args.load_from, args.base, args.image_size)
+    write_config(summaries, plan, out)
+    names = {summary.split.name for summary in summaries}
+    if not names & {'val', 'test'}:
+        print('note: there is no validation data; the training data are evaluated, which says little')
+    others = sorted({split.kind for split in splits} - {kind})
+    if others:
+        print(f'note: {kind} data were chosen; --kind {" or ".join(others)} is there, too')
+    print(
+        f'wrote {out}\n  check the data:  mmmaskdino data check {args.path}\n  train:           mmmaskdino train {out}'
+    )
+    return 0
+
+
+def _summaries(args: argparse.Namespace, splits: list, read_images: bool) -> list:
+    from mmengine.utils import ProgressBar
+
+    from mmmaskdino.datasets.summary import check_split
+
+    listed = args.path / 'classes.txt'
+    classes, summaries = _read_classes(args.classes or (str(listed) if listed.is_file() else None)), []
+    for split in splits:
+        bar = None
+
+        def show(done: int, total: int) -> None:
+            nonlocal bar
+            bar = bar or ProgressBar(total)
+            bar.update()
+
+        summaries.append(check_split(split, classes, read_images, show))
+    return summaries
+
+
+def _read_classes(text: str | None) -> list[str] | None:
+    """Class names from the command line or a file."""
+    if text is None:
+        return None
+    path = Path(text)
+    lines = path.read_text(encoding='utf-8').splitlines() if path.is_file() else text.split(',')
+    names = [line.strip() for line in lines if line.strip()]
+    if len(set(names)) < max(len(names), 1):
+        raise ValueError(f'--classes needs names that differ, got {names}')
+    return names

@@ -1,0 +1,158 @@
+"""What is counted and what is found wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+
+from mmmaskdino.datasets.shapes import METAINFO
+from mmmaskdino.datasets.summary import check_split, draw_summaries, find_splits, format_summary
+from mmmaskdino.datasets.summary.layout import Split
+
+THINGS, CLASSES = METAINFO['thing_classes'], METAINFO['classes']
+
+
+@pytest.fixture
+def broken(shapes: Path, tmp_path: Path) -> Path:
+    """A copy to break."""
+    return shutil.copytree(shapes, tmp_path / 'shapes')
+
+
+def split_of(root: Path, kind: str, name: str = 'train') -> Split:
+    return next(split for split in find_splits(root, kind) if split.name == name)
+
+
+def test_counts_of_instances(shapes: Path) -> None:
+    progress = []
+    summary = check_split(split_of(shapes, 'instance'), on_progress=lambda *args: progress.append(args))
+    coco = COCO(str(shapes / 'annotations' / 'instances_train.json'))
+    assert not summary.problems
+    assert (summary.classes, summary.num_things, summary.has_masks) == (THINGS, 6, True)
+    for label in range(6):
+        assert summary.objects[label] == len(coco.getAnnIds(catIds=[label + 1]))
+        assert summary.images[label] == len(coco.getImgIds(catIds=[label + 1]))
+    assert summary.objects_per_image == [len(coco.getAnnIds(imgIds=[i])) for i in coco.getImgIds()]
+    assert sorted(summary.areas) == sorted(annotation['area'] for annotation in coco.dataset['annotations'])
+    assert summary.sizes == [(64, 64)] * 6 and progress == [(i, 6) for i in range(1, 7)]
+
+
+def test_counts_of_panoptic_and_semantic_data_agree(shapes: Path) -> None:
+    panoptic = check_split(split_of(shapes, 'panoptic', 'val'))
+    semantic = check_split(split_of(shapes, 'semantic', 'val'), CLASSES)
+    assert not panoptic.problems and not semantic.problems
+    assert panoptic.classes == semantic.classes == CLASSES and panoptic.num_things == 6
+    assert panoptic.images == semantic.images
+    assert sum(panoptic.areas) == sum(semantic.areas)
+
+
+def test_classes_of_label_maps_without_names(shapes: Path) -> None:
+    summary = check_split(split_of(shapes, 'semantic'))
+    assert summary.classes[-1] == f'class {max(summary.objects)}' == 'class 9'
+
+
+def test_every_problem_is_listed(broken: Path) -> None:
+    """More than the 20 that a training run lists, and files that only reading finds."""
+    file = broken / 'annotations' / 'instances_train.json'
+    content = json.loads(file.read_text())
+    for number in range(30):
+        content['annotations'].append(dict(content['annotations'][0], id=1000 + number, segmentation=[[1, 2, 3, 4]]))
+    content['annotations'].append(dict(content['annotations'][0], id=2000, category_id=77))
+    file.write_text(json.dumps(content))
+    (broken / 'train' / '000001.jpg').unlink()
+    jpg = broken / 'train' / '000002.jpg'
+    jpg.write_bytes(jpg.read_bytes()[:500])
+    summary = check_split(split_of(broken, 'instance'))
+    text = '\n'.join(summary.problems)
+    assert len(summary.problems) == 33
+    assert all(f'annotation {1000 + number} ' in text for number in range(30))
+    assert 'category id 77' in text and 'no file at' in text and '000002.jpg: the image is damaged' in text
+    quick = check_split(split_of(broken, 'instance'), read_images=False)
+    assert len(quick.problems) == 32
+    assert format_summary(summary).count('\n  problem: ') == 33
+
+
+def test_files_in_which_nothing_can_be_checked(broken: Path) -> None:
+    file = broken / 'annotations' / 'instances_train.json'
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps(dict(content, images=[])))
+    assert check_split(split_of(broken, 'instance')).problems == ["the dataset is empty: 'images' lists no image"]
+    split = split_of(broken, 'instance')
+    file.write_text('{')
+    (problem,) = check_split(split).problems
+    assert 'not a valid json' in problem
+
+
+def test_boxes_alone(broken: Path) -> None:
+    file = broken / 'annotations' / 'instances_train.json'
+    content = json.loads(file.read_text())
+    for annotation in content['annotations']:
+        del annotation['segmentation']
+    file.write_text(json.dumps(content))
+    summary = check_split(split_of(broken, 'instance'))
+    assert not summary.has_masks and not summary.problems
+    assert 'no segmentation at all' in format_summary(summary) and '(detection, train)' in format_summary(summary)
+
+
+def test_panoptic_pngs_are_read(broken: Path) -> None:
+    folder = broken / 'annotations' / 'panoptic_train'
+    Image.new('RGB', (64, 64), (1, 2, 3)).save(folder / '000000.png')
+    Image.new('RGB', (9, 9)).save(folder / '000001.png')
+    (folder / '000002.png').unlink()
+    text = '\n'.join(check_split(split_of(broken, 'panoptic')).problems)
+    assert 'image 1: ' in text and 'only in the PNG [197121]' in text
+    assert '000001.png: the panoptic PNG has 9 x 9' in text
+    assert '000002.png' in text
+
+
+def test_label_maps(broken: Path) -> None:
+    folder = broken / 'annotations' / 'semantic_train'
+    Image.fromarray(np.full((64, 64), 77, np.uint8)).save(folder / '000000.png')
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(folder / '000001.png')
+    (folder / '000002.png').unlink()
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(folder / 'alone.png')
+    (broken / 'train' / 'notes.txt').touch()
+    summary = check_split(split_of(broken, 'semantic'), CLASSES)
+    text = '\n'.join(summary.problems)
+    assert len(summary.problems) == 3
+    assert 'labels 77 are no classes' in text and '9 x 9 pixels' in text and '000002.png: the file cannot be' in text
+    assert summary.remarks['label maps without image are left out'] == ['alone.png']
+    assert summary.remarks['files that do not end with .jpg are left out'] == ['notes.txt']
+
+
+@pytest.mark.parametrize('kind', ['instance', 'panoptic', 'semantic'])
+def test_text_and_picture(shapes: Path, tmp_path: Path, kind: str) -> None:
+    summaries = [check_split(split) for split in find_splits(shapes, kind)]
+    text = format_summary(summaries[0])
+    assert f'({kind}, train): 6 images in {shapes / "train"}' in text
+    assert '64 x 64 (6)' in text and text.endswith('no problems')
+    if kind != 'semantic':
+        assert f'| {CLASSES[0]} ' in text and 'objects per image: least' in text
+    draw_summaries(summaries, tmp_path / 'deep' / 'a.png')
+    with Image.open(tmp_path / 'deep' / 'a.png') as picture:
+        assert picture.width > 1000 and len(picture.convert('L').getcolors()) > 10
+
+
+def test_odd_files_of_every_kind(shared_data: Path) -> None:
+    """None stops the check, and what training refuses is named."""
+    for path in sorted((shared_data / 'odd' / 'cases').glob('*.json')):
+        if path.stem.startswith('90'):
+            continue
+        splits = find_splits(path)
+        problems = [problem for split in splits for problem in check_split(split).problems]
+        assert bool(problems) == (path.stem[3:] not in SOUND), (path.name, problems)
+
+
+# Some with remarks: one without any segmentation has boxes to train on.
+SOUND = {
+    'good_polygon',
+    'segmentation_key_missing',
+    'not_crowd_compressed_rle',
+    'box_wholly_outside_the_image',
+    'box_smaller_than_one_pixel',
+}
