@@ -1,6 +1,7 @@
 """Everything that is wrong with one annotation file, told at once."""
 
 import logging
+from collections.abc import Hashable, Iterable
 
 from mmengine.logging import print_log
 
@@ -15,10 +16,14 @@ class AnnotationReport:
 
     Args:
         ann_file: Path of the file, as the user wrote it; it heads every message.
+        leaves_out: Whether the images are to be left out that problems belong to.
     """
 
-    def __init__(self, ann_file: str) -> None:
+    def __init__(self, ann_file: str, leaves_out: bool = False) -> None:
         self.ann_file = ann_file
+        self.leaves_out = leaves_out
+        self.left_out: dict[Hashable, list[str]] = {}
+        """The problems of each image that is left out."""
         self._errors: list[str] = []
         self._warnings: dict[str, list[str]] = {}
 
@@ -27,12 +32,25 @@ class AnnotationReport:
         return len(self._errors)
 
     def error(self, message: str) -> None:
-        """Note a defect that must be mended before training.
+        """Note a defect of the whole file, which must be mended before training.
 
         Args:
             message: Where it is, what was expected, what came, how to mend it.
         """
         self._errors.append(message)
+
+    def image_error(self, message: str, images: Iterable[Hashable]) -> None:
+        """Note a defect that would not be there without some images: it must be mended, or they are left out.
+
+        Args:
+            message: As of :meth:`error`.
+            images: The images, by id or path.
+        """
+        if not self.leaves_out:
+            self.error(message)
+            return
+        for image in images:
+            self.left_out.setdefault(image, []).append(message)
 
     def warn(self, kind: str, where: str) -> None:
         """Note a case in which work can rightly go on.

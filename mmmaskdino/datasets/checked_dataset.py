@@ -3,6 +3,7 @@
 import json
 import os.path as osp
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 from mmengine.logging import print_log
@@ -11,6 +12,7 @@ from mmmaskdino.datasets.annotation_report import AnnotationReport
 from mmmaskdino.datasets.coco_checks import check_categories, check_lists, index_images
 from mmmaskdino.datasets.files import DataError, find_missing_files, read_file
 from mmmaskdino.datasets.image_loading import with_checked_image_loader
+from mmmaskdino.datasets.left_out import LeftOutList, check_on_fault
 
 # Settings of mmdet's and mmcv's transforms with which they return None for some images; mmengine then takes another
 # image in their place, so that for instance images without objects are never trained on.
@@ -23,7 +25,35 @@ SKIPPING_SETTINGS = {
 
 
 class NamedErrorsMixin:
-    """Lets an error in the pipeline name the image. Goes before a dataset class."""
+    """Lets an error in the pipeline name the image. Goes before a dataset class.
+
+    Args:
+        on_fault: What is done about images whose files or annotations are faulty: `error`, or, for training,
+            `leave_out`. Faults of the config or of a whole file are errors always.
+        left_out_file: With `leave_out` the path of the file that lists the images that were left out; one json object
+            per line, with the reasons.
+        kwargs: The arguments of the dataset class.
+    """
+
+    def __init__(self, *, on_fault: str = 'error', left_out_file: str | None = None, **kwargs: Any) -> None:
+        check_on_fault(on_fault, left_out_file, kwargs.get('test_mode', False))
+        self.on_fault = on_fault
+        self.left_out_file = left_out_file
+        super().__init__(**kwargs)
+
+    @cached_property
+    def left_out(self) -> LeftOutList | None:
+        """The list of what is left out; None where faults are errors."""
+        return LeftOutList(self.left_out_file, self._source()) if self.on_fault == 'leave_out' else None
+
+    def _source(self) -> str:
+        """Annotation file or folder, for people."""
+        return self.ann_file
+
+    def _leave_out(self, report: AnnotationReport) -> None:
+        """Write down what a report leaves out."""
+        for image, problems in report.left_out.items():
+            self.left_out.add(image, problems)
 
     def prepare_data(self, idx: int) -> dict:
         """Run the pipeline on one image.
@@ -32,7 +62,7 @@ class NamedErrorsMixin:
             idx: Index of the image.
 
         Returns:
-            What the pipeline returns.
+            What the pipeline returns; None, for which mmengine takes another image, if the image is left out.
 
         Raises:
             DataError: The pipeline failed, or returned None, for which mmengine would silently take another image.
@@ -40,6 +70,9 @@ class NamedErrorsMixin:
         try:
             data = super().prepare_data(idx)
         except Exception as error:
+            if isinstance(error, DataError) and self.left_out is not None:
+                self.left_out.add(self.get_data_info(idx)['img_path'], [str(error)])
+                return None
             cause = str(error) if isinstance(error, DataError) else f'{type(error).__name__}: {error}'
             raise DataError(f'{self._place(idx)}: {cause}') from error
         if data is None:
@@ -79,7 +112,7 @@ class CheckedDatasetMixin(NamedErrorsMixin):
         Raises:
             DataError: The file, the files it names or the config have problems; all are listed.
         """
-        report = AnnotationReport(self.ann_file)
+        report = AnnotationReport(self.ann_file, leaves_out=self.on_fault == 'leave_out')
         self._check_config(report)
         content = self._read_annotations()
         check_lists(content, report, annotations_optional=self.test_mode)
@@ -92,9 +125,13 @@ class CheckedDatasetMixin(NamedErrorsMixin):
         self._check_files([image for image in images.values() if image is not None], report)
         report.raise_errors()
         report.log_warnings()
+        self._leave_out(report)
+        kept = {image_id: image for image_id, image in images.items() if image_id not in report.left_out}
+        if not kept:
+            raise DataError(f'{self.ann_file}: every image is left out; the reasons are in {self.left_out_file}')
         return [
             self.parse_data_info({'raw_img_info': {**image, 'img_id': image_id}, 'raw_ann_info': annotations[image_id]})
-            for image_id, image in images.items()
+            for image_id, image in kept.items()
         ]
 
     def _check_annotations(self, content: dict, images: dict, report: AnnotationReport) -> dict[Any, list[dict]]:
@@ -132,7 +169,8 @@ class CheckedDatasetMixin(NamedErrorsMixin):
     def _check_files(self, images: list[dict], report: AnnotationReport) -> None:
         paths = {osp.join(self.data_prefix['img'], image['file_name']): image['id'] for image in images}
         for path in find_missing_files(paths, self.backend_args):
-            report.error(f'image {paths[path]}: no file at {path} (data_root, data_prefix.img and file_name)')
+            message = f'image {paths[path]}: no file at {path} (data_root, data_prefix.img and file_name)'
+            report.image_error(message, [paths[path]])
 
     def filter_data(self) -> list[dict]:
         """Filter as `filter_cfg` says, and say how many images that leaves out.

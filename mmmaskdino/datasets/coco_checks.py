@@ -53,9 +53,9 @@ def index_images(images: list[dict], report: AnnotationReport) -> dict[Any, dict
         place = f'images[{position}] (id {image.get("id")}, {image.get("file_name")})'
         fault = _find_image_fault(image)
         if fault is not None:
-            report.error(f'{place}: {fault}')
+            report.image_error(f'{place}: {fault}', [image.get('id')])
         if image.get('id') in index:
-            report.error(f'{place}: another image has the same id; give each image its own')
+            report.image_error(f'{place}: another image has the same id; give each image its own', [image['id']])
         if 'id' in image:
             index[image['id']] = image if fault is None else None
     return index

@@ -47,11 +47,12 @@ class CheckedCocoPanopticDataset(CheckedDatasetMixin, CocoPanopticDataset):
         self._check_pngs([entry for entry in entries if 'file_name' in entry], report)
         if report.num_errors:
             return defaultdict(list)
-        for entry in entries:
+        sound = [entry for entry in entries if entry.get('image_id') not in report.left_out]
+        for entry in sound:
             images[entry['image_id']]['segm_file'] = entry['file_name']
         return {
             entry['image_id']: [{**segment, 'image_id': entry['image_id']} for segment in entry['segments_info']]
-            for entry in entries
+            for entry in sound
         }
 
     def _check_pngs(self, entries: list[dict], report: AnnotationReport) -> None:
@@ -60,7 +61,8 @@ class CheckedCocoPanopticDataset(CheckedDatasetMixin, CocoPanopticDataset):
             return
         paths = {osp.join(self.data_prefix['seg'], entry['file_name']): entry.get('image_id') for entry in entries}
         for path in find_missing_files(paths, self.backend_args):
-            report.error(f'panoptic annotation of image {paths[path]}: no file at {path} (data_prefix.seg)')
+            message = f'panoptic annotation of image {paths[path]}: no file at {path} (data_prefix.seg)'
+            report.image_error(message, [paths[path]])
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
         """Parse one image as mmdet does, but with the PNG that its entry names.

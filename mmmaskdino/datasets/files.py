@@ -1,10 +1,15 @@
 """Reading files so that a failure names the file."""
 
+import io
 import os
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
 from mmengine import fileio
+from PIL import Image, UnidentifiedImageError
+
+MAX_PIXELS = 100_000_000
 
 
 class DataError(ValueError):
@@ -57,3 +62,32 @@ def find_missing_files(paths: Iterable[str], backend_args: dict[str, Any] | None
         if name not in listings[folder] and not os.path.isfile(path):
             missing.append(path)
     return missing
+
+
+def check_num_pixels(content: bytes, path: str, max_pixels: int = MAX_PIXELS) -> None:
+    """Refuse an image that would fill the memory when decoded; a file of a few kilobytes can.
+
+    Args:
+        content: The file; only its head is read. Of a format that Pillow does not know, the size is not known.
+        path: Its name, for the message.
+        max_pixels: Limit of width times height.
+
+    Raises:
+        DataError: The image is larger.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore', Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(content)) as image:
+                width, height = image.size
+    except Image.DecompressionBombError as error:
+        if max_pixels > 2 * Image.MAX_IMAGE_PIXELS:  # where Pillow refuses even to look; more was asked for
+            return
+        raise DataError(f'{path}: {error}') from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+        return  # whoever decodes it says what is wrong
+    if width * height > max_pixels:
+        raise DataError(
+            f'{path}: the image has {width} x {height} pixels, expected at most {max_pixels} in all; cut it into '
+            'tiles, or allow more with max_pixels of LoadImageFromFile'
+        )

@@ -10,7 +10,7 @@ from mmcv.transforms import LoadImageFromFile
 from mmdet.registry import TRANSFORMS
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from mmmaskdino.datasets.files import DataError, read_file
+from mmmaskdino.datasets.files import MAX_PIXELS, DataError, check_num_pixels, read_file
 
 JPEG_START, JPEG_END = b'\xff\xd8', b'\xff\xd9'
 PNG_START, PNG_END = b'\x89PNG', b'IEND\xaeB`\x82'
@@ -35,10 +35,14 @@ class LoadCheckedImage(LoadImageFromFile):
     - img_shape, ori_shape: (h, w)
 
     Takes the arguments of `LoadImageFromFile`; `ignore_empty`, which skips unreadable images, is refused.
+
+    Args:
+        max_pixels: Larger images (width times height) are refused before they are decoded.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, max_pixels: int = MAX_PIXELS, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.max_pixels = max_pixels
         if self.ignore_empty:
             raise ValueError('LoadImageFromFile: ignore_empty=True would skip unreadable images; remove it')
 
@@ -52,10 +56,12 @@ class LoadCheckedImage(LoadImageFromFile):
             The results with the added keys.
 
         Raises:
-            DataError: The file is missing, empty, truncated, no image, or of another size than the annotations say.
+            DataError: The file is missing, empty, truncated, no image, too large, or of another size than the
+                annotations say.
         """
         path = results['img_path']
         content = read_file(path, self.backend_args)
+        check_num_pixels(content, path, self.max_pixels)
         _check_complete(content, path)
         image = mmcv.imfrombytes(content, flag=self.color_type, backend=self.imdecode_backend)
         if image is None:

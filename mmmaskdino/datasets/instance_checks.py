@@ -1,7 +1,7 @@
 """Checks of COCO instance annotations at start, of what mmdet would drop, relabel or trip over later."""
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any
 
 from mmmaskdino.datasets.annotation_report import AnnotationReport
@@ -58,11 +58,23 @@ class InstanceChecker:
                     f'category {name} has {count} annotation(s), first {self._place(first[category_id])}, but is not '
                     'in metainfo.classes; add it there, or set drop_unlisted_categories=True to train without it'
                 )
-        ids = Counter(annotation['id'] for annotation in annotations if 'id' in annotation)
-        for annotation_id in [key for key, count in ids.items() if count > 1]:
-            self.report.error(f'annotation id {annotation_id} is given {ids[annotation_id]} times; ids must be unique')
+        self._check_ids(annotations)
         if not annotations:
             self.report.warn('no annotation at all: every image counts as one without objects', 'whole file')
+
+    def _check_ids(self, annotations: list[dict]) -> None:
+        images = defaultdict(list)
+        for annotation in annotations:
+            if 'id' in annotation:
+                images[annotation['id']].append(annotation.get('image_id'))
+        for annotation_id, image_ids in images.items():
+            if len(image_ids) > 1:
+                self.report.image_error(
+                    f'annotation id {annotation_id} is given {len(image_ids)} times; ids must be unique', image_ids
+                )
+
+    def _error(self, annotation: dict, message: str) -> None:
+        self.report.image_error(f'{self._place(annotation)}: {message}', [annotation.get('image_id')])
 
     def _place(self, annotation: dict) -> str:
         image = self.images.get(annotation.get('image_id'))
@@ -73,13 +85,14 @@ class InstanceChecker:
         """Check one annotation; False if it is sound but its category is not among the classes."""
         if not annotation.keys() >= ANNOTATION_KEYS:
             missing = sorted(ANNOTATION_KEYS - annotation.keys())
-            self.report.error(f'{self._place(annotation)}: the key(s) {missing} are missing')
+            self._error(annotation, f'the key(s) {missing} are missing')
         elif annotation['image_id'] not in self.images:
-            self.report.error(f"{self._place(annotation)}: no image has this id; add it to 'images' or remove this")
+            self._error(annotation, "no image has this id; add it to 'images' or remove this")
         elif annotation['category_id'] not in self.category_names:
-            self.report.error(
-                f'{self._place(annotation)}: category id {annotation["category_id"]} is not among the '
-                f"{len(self.category_names)} of the file's 'categories'; correct it or add the category"
+            self._error(
+                annotation,
+                f'category id {annotation["category_id"]} is not among the '
+                f"{len(self.category_names)} of the file's 'categories'; correct it or add the category",
             )
         elif annotation['category_id'] not in self.cat_ids:
             return False
@@ -95,7 +108,7 @@ class InstanceChecker:
             self.report.warn("annotations left out because they say 'ignore'", self._place(annotation))
         if 'iscrowd' not in annotation:
             if self.for_evaluation:
-                self.report.error(f"{self._place(annotation)}: evaluation needs the key 'iscrowd' (0 or 1)")
+                self._error(annotation, "evaluation needs the key 'iscrowd' (0 or 1)")
             else:
                 self.report.warn("annotations without 'iscrowd', taken as 0", self._place(annotation))
         if self.for_evaluation and annotation['id'] == 0:
@@ -107,15 +120,11 @@ class InstanceChecker:
         """Check box and area; False if mmdet leaves the annotation out or it is faulty."""
         box, area = annotation['bbox'], annotation['area']
         if not isinstance(box, list) or len(box) != 4 or not _are_finite([*box, area]):
-            self.report.error(
-                f'{self._place(annotation)}: bbox must be [x, y, width, height] and area a number, got {box} and {area}'
-            )
+            self._error(annotation, f'bbox must be [x, y, width, height] and area a number, got {box} and {area}')
             return False
         x, y, width, height = box
         if width < 0 or height < 0:
-            self.report.error(
-                f'{self._place(annotation)}: bbox must be [x, y, width, height], got the size below 0 {box}'
-            )
+            self._error(annotation, f'bbox must be [x, y, width, height], got the size below 0 {box}')
         elif width < 1 or height < 1 or area <= 0:
             self.report.warn('annotations left out: box below one pixel or area 0', self._place(annotation))
         elif min(x + width, image['width']) <= max(x, 0) or min(y + height, image['height']) <= max(y, 0):
@@ -135,7 +144,7 @@ class InstanceChecker:
         else:
             fault = self._find_polygon_fault(annotation, segmentation)
         if fault is not None:
-            self.report.error(f'{self._place(annotation)}: {fault}')
+            self._error(annotation, fault)
 
     def _find_polygon_fault(self, annotation: dict, polygons: list[list]) -> str | None:
         lengths = [len(polygon) for polygon in polygons]

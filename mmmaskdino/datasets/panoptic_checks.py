@@ -70,39 +70,42 @@ class PanopticChecker:
         for image_id, image in self.images.items():
             if counts[image_id] != 1:
                 file_name = image['file_name'] if image else 'faulty entry'
-                self.report.error(
-                    f"image {image_id} ({file_name}): needs one entry in 'annotations', got {counts[image_id]}"
+                self.report.image_error(
+                    f"image {image_id} ({file_name}): needs one entry in 'annotations', got {counts[image_id]}",
+                    [image_id],
                 )
 
     def _check_entry(self, entry: dict) -> None:
         place = f'panoptic annotation of image {entry.get("image_id")} ({entry.get("file_name")})'
+        images = [entry.get('image_id')]
         missing = [key for key in ENTRY_KEYS if key not in entry]
         if missing:
-            self.report.error(f'{place}: the key(s) {missing} are missing')
+            self.report.image_error(f'{place}: the key(s) {missing} are missing', images)
             return
         if entry['image_id'] not in self.images:
-            self.report.error(f"{place}: no image has this id; add it to 'images' or remove this entry")
+            self.report.image_error(f"{place}: no image has this id; add it to 'images' or remove this entry", images)
         if not isinstance(entry['segments_info'], list):
-            self.report.error(f'{place}: segments_info must be a list, got {entry["segments_info"]!r}')
+            self.report.image_error(f'{place}: segments_info must be a list, got {entry["segments_info"]!r}', images)
             return
         for segment in entry['segments_info']:
-            self._check_segment(segment, f'segment {segment.get("id")}, {place}')
+            self._check_segment(segment, f'segment {segment.get("id")}, {place}', images)
         counts = Counter(segment.get('id') for segment in entry['segments_info'])
         repeated = [segment_id for segment_id, count in counts.items() if count > 1]
         if repeated:
-            self.report.error(f'{place}: the segment ids {repeated} are given more than once')
+            self.report.image_error(f'{place}: the segment ids {repeated} are given more than once', images)
 
-    def _check_segment(self, segment: dict, place: str) -> None:
+    def _check_segment(self, segment: dict, place: str, images: list) -> None:
         missing = [key for key in SEGMENT_KEYS if key not in segment]
         if missing:
-            self.report.error(f'{place}: the key(s) {missing} are missing')
+            self.report.image_error(f'{place}: the key(s) {missing} are missing', images)
             return
         if not isinstance(segment['id'], int) or not 0 < segment['id'] <= MAX_SEGMENT_ID:
-            self.report.error(f'{place}: a segment id must lie in [1, {MAX_SEGMENT_ID}] (0 is void)')
+            self.report.image_error(f'{place}: a segment id must lie in [1, {MAX_SEGMENT_ID}] (0 is void)', images)
         if segment['category_id'] not in self.category_names:
-            self.report.error(
+            self.report.image_error(
                 f'{place}: category id {segment["category_id"]} is not among the '
-                f"{len(self.category_names)} of the file's 'categories'; correct it or add the category"
+                f"{len(self.category_names)} of the file's 'categories'; correct it or add the category",
+                images,
             )
         elif segment['category_id'] not in self.cat_ids:
             self.report.error(
@@ -111,7 +114,7 @@ class PanopticChecker:
             )
         box = segment['bbox']
         if not isinstance(box, list) or len(box) != 4:
-            self.report.error(f'{place}: bbox must be [x, y, width, height], got {box!r}')
+            self.report.image_error(f'{place}: bbox must be [x, y, width, height], got {box!r}', images)
         elif segment['area'] <= 0 or box[2] < 1 or box[3] < 1:
             # Should the PNG have pixels of it all the same, loading the PNG raises.
             self.report.warn('segments left out: area 0 or box below one pixel', place)

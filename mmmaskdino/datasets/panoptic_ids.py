@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mmmaskdino.datasets.files import DataError, read_file
+from mmmaskdino.datasets.files import DataError, check_num_pixels, read_file
 
 MAX_SEGMENT_ID = 256**3 - 1
 
@@ -64,9 +64,10 @@ def read_panoptic_png(path: str, backend_args: dict[str, Any] | None = None) -> 
         (h, w) int32 ids, 0 where the pixel is void.
 
     Raises:
-        DataError: The file is missing, empty, truncated, no PNG, or not 8-bit RGB.
+        DataError: The file is missing, empty, truncated, no PNG, not 8-bit RGB, or of more than 100 million pixels.
     """
     content = read_file(path, backend_args)
+    check_num_pixels(content, path)
     try:
         with Image.open(io.BytesIO(content)) as image:
             image_format, mode = image.format, image.mode

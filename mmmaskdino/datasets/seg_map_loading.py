@@ -9,7 +9,7 @@ from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import TRANSFORMS
 from PIL import Image, UnidentifiedImageError
 
-from mmmaskdino.datasets.files import DataError, read_file
+from mmmaskdino.datasets.files import DataError, check_num_pixels, read_file
 
 IGNORED = 255
 _BAD = -1  # what the table has for labels that are no class
@@ -59,8 +59,9 @@ def read_label_map(content: bytes, path: str) -> np.ndarray:
         (h, w) uint8; of palette files the indices.
 
     Raises:
-        DataError: The file is damaged or has not one channel of 8 bits.
+        DataError: The file is damaged, too large, or has not one channel of 8 bits.
     """
+    check_num_pixels(content, path)
     try:
         with Image.open(io.BytesIO(content)) as image:
             image.load()

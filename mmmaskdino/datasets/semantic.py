@@ -40,7 +40,7 @@ class CheckedSegDatasetMixin(NamedErrorsMixin):
             DataError: A folder, an image or a label map is missing, or there is no image; all are listed.
         """
         image_folder = self.data_prefix.get('img_path')
-        report = AnnotationReport(self.ann_file or image_folder)
+        report = AnnotationReport(self._source(), leaves_out=self.on_fault == 'leave_out')
         if not self.ann_file and not fileio.isdir(image_folder, backend_args=self.backend_args):
             raise DataError(f'{image_folder}: no such folder (data_root, data_prefix.img_path)')
         data_list = super().load_data_list()
@@ -49,13 +49,21 @@ class CheckedSegDatasetMixin(NamedErrorsMixin):
                 f'{image_folder}: no image with suffix {self.img_suffix} (data_prefix.img_path, img_suffix)'
             )
         for key in ('img_path', 'seg_map_path'):
-            paths = [entry[key] for entry in data_list if key in entry]
-            for path in find_missing_files(paths, self.backend_args):
-                report.error(f'no file at {path} (data_root, data_prefix.{key}, img_suffix, seg_map_suffix)')
+            images = {entry[key]: entry['img_path'] for entry in data_list if key in entry}
+            for path in find_missing_files(images, self.backend_args):
+                message = f'no file at {path} (data_root, data_prefix.{key}, img_suffix, seg_map_suffix)'
+                report.image_error(message, [images[path]])
         report.raise_errors()
         self._warn_of_unused_labels(data_list, report)
+        self._leave_out(report)
+        kept = [entry for entry in data_list if entry['img_path'] not in report.left_out]
+        if not kept:
+            raise DataError(f'{self._source()}: every image is left out; the reasons are in {self.left_out_file}')
         num_classes = len(self.metainfo['classes'])
-        return [{**entry, 'num_classes': num_classes} for entry in data_list]
+        return [{**entry, 'num_classes': num_classes} for entry in kept]
+
+    def _source(self) -> str:
+        return self.ann_file or self.data_prefix.get('img_path')
 
     def _warn_of_unused_labels(self, data_list: list[dict], report: AnnotationReport) -> None:
         """Label maps without image are left out, which may be a mistake in a suffix."""

@@ -1,8 +1,10 @@
+import io
 import os
 
 import pytest
+from PIL import Image
 
-from mmmaskdino.datasets.files import DataError, find_missing_files, read_file
+from mmmaskdino.datasets.files import DataError, check_num_pixels, find_missing_files, read_file
 
 
 def test_content_is_returned(tmp_path):
@@ -42,3 +44,31 @@ def test_each_folder_is_listed_once_and_remote_files_are_not_looked_for(tmp_path
     assert listed == [str(tmp_path)]
     assert find_missing_files(['http://127.0.0.1/a.jpg']) == []
     assert len(listed) == 1
+
+
+@pytest.fixture
+def bomb() -> bytes:
+    """A PNG of some 20 kB that is 12000 pixels high and wide."""
+    file = io.BytesIO()
+    Image.new('1', (12000, 12000)).save(file, 'PNG')
+    assert file.tell() < 100_000
+    return file.getvalue()
+
+
+@pytest.mark.filterwarnings('error')
+def test_what_would_fill_the_memory_is_refused(bomb):
+    with pytest.raises(DataError, match='bomb.png: the image has 12000 x 12000 pixels, expected at most 100000000'):
+        check_num_pixels(bomb, 'bomb.png')
+    check_num_pixels(bomb, 'bomb.png', max_pixels=200_000_000)
+
+
+def test_what_pillow_refuses_to_look_at(bomb, monkeypatch):
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 50_000_000)
+    with pytest.raises(DataError, match='bomb.png: .*exceeds limit'):
+        check_num_pixels(bomb, 'bomb.png')
+    check_num_pixels(bomb, 'bomb.png', max_pixels=200_000_000)
+
+
+def test_what_is_no_image_is_left_to_the_decoder():
+    check_num_pixels(b'text', 'a.txt')
+    check_num_pixels(b'\x89PNG\r\n\x1a\n', 'a.png')

@@ -95,3 +95,11 @@ def test_the_loader_of_a_pipeline_is_replaced():
     assert replaced == [{'type': LoadCheckedImage, 'to_float32': True}, {'type': LoadCheckedImage}, other, print]
     assert pipeline[0]['type'] == 'LoadImageFromFile'
     assert with_checked_image_loader([{'type': 'mmcv.LoadImageFromFile'}]) == [{'type': LoadCheckedImage}]
+
+
+def test_large_images_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
+    path = tmp_path / 'large.png'
+    Image.new('RGB', (40, 30)).save(path)
+    monkeypatch.setattr(mmcv, 'imfrombytes', lambda *args, **kwargs: pytest.fail('decoded'))
+    with pytest.raises(DataError, match=r'large.png: the image has 40 x 30 pixels, expected at most 1000 '):
+        LoadCheckedImage(max_pixels=1000).transform({'img_path': str(path)})

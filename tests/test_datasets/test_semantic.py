@@ -114,3 +114,15 @@ def test_subset_of_the_classes(shared_data):
         all_labels, labels = all_labels.gt_sem_seg.data, labels.gt_sem_seg.data
         assert (labels == 0).equal(all_labels == 2) and (labels == 1).equal(all_labels == 0)
         assert set(labels.unique().tolist()) <= {0, 1, 255}
+
+
+def test_images_without_or_with_a_wrong_label_map_are_left_out_on_request(build, folder):
+    Image.new('RGB', (30, 20)).save(folder / 'images' / 'alone.jpg')
+    list_file = folder / 'left_out.jsonl'
+    dataset = build(on_fault='leave_out', left_out_file=str(list_file))
+    assert len(dataset) == 2
+    Image.fromarray(np.full((20, 30), 200, np.uint8)).save(folder / 'labels' / 'a.png')
+    assert {dataset[index]['data_samples'].img_path for index in (0, 1)} == {str(folder / 'images' / 'deep/b.jpg')}
+    first, second = list_file.read_text().splitlines()
+    assert 'alone.jpg' in first and 'no file at' in first
+    assert 'a.jpg' in second and 'labels 200 are no classes' in second
