@@ -23,7 +23,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('configs', nargs='+', type=Path, metavar='CONFIG')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2], help='default: 0 1 2')
-    parser.add_argument('--iterations', type=int, help="shorten each schedule to these; default: the config's")
+    parser.add_argument('--iterations', type=int, help="length of each schedule; default: the config's")
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/ablation'), help='default: %(default)s')
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='handed to train.py')
     args = parser.parse_args()
@@ -33,8 +33,8 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def shorten(cfg: Config, iterations: int) -> list[str]:
-    """Options that end a schedule after some iterations, milestones in proportion, with one evaluation at the end.
+def schedule_options(cfg: Config, iterations: int) -> list[str]:
+    """Options that end the schedule after some iterations, milestones in proportion, with one evaluation at the end.
 
     Raises:
         ValueError: If a part of the schedule, such as what follows the warm-up, begins only later.
@@ -55,8 +55,21 @@ def shorten(cfg: Config, iterations: int) -> list[str]:
     return options
 
 
-def train(config: Path, seed: int, work_dir: Path, options: list[str]) -> None:
-    """One run, unless its log has an evaluation already.
+def check_work_dir(work_dir: Path, config: Path, iterations: int) -> None:
+    """Is what the folder holds, if anything, of a run of the same length?
+
+    Raises:
+        ValueError: If it is not.
+    """
+    saved = work_dir / config.name
+    if saved.is_file() and (found := Config.fromfile(saved).train_cfg.max_iters) != iterations:
+        raise ValueError(
+            f'{work_dir} holds a run of {found} iterations, and {iterations} are wanted: choose another --work-dir'
+        )
+
+
+def train(config: Path, work_dir: Path, options: list[str]) -> None:
+    """One run, unless its log has its evaluation already.
 
     Raises:
         CalledProcessError: If the training fails.
@@ -64,7 +77,7 @@ def train(config: Path, seed: int, work_dir: Path, options: list[str]) -> None:
     if work_dir.is_dir() and any(value is not None for value in measured(work_dir, [*LOGGED])):
         return
     command = [sys.executable, str(TRAIN), str(config), '--work-dir', str(work_dir), '--resume']
-    subprocess.run([*command, '--cfg-options', f'randomness.seed={seed}', *options], check=True)
+    subprocess.run([*command, '--cfg-options', *options], check=True)
 
 
 def format_runs(values: list[float]) -> str:
@@ -87,22 +100,34 @@ def format_results(results: dict[str, list[list[float | None]]]) -> str:
     return '\n'.join([format_row(header), '|---' * len(header) + '|', *rows])
 
 
-def main() -> None:
-    args = parse_args()
-    options = {path: [] for path in args.configs}
-    if args.iterations:
-        try:
-            options = {path: shorten(Config.fromfile(path), args.iterations) for path in args.configs}
-        except ValueError as error:
-            sys.exit(f'run_ablation.py: {error}')
-    # Seed by seed: an interrupted series still compares all configs.
+def plan_runs(args: argparse.Namespace) -> list[tuple[Path, Path, list[str]]]:
+    """Config, work dir and options of each run, seed by seed: an interrupted series still compares all configs.
+
+    Raises:
+        ValueError: If a schedule cannot be shortened, or a work dir is of another length.
+    """
+    runs = []
     for seed in args.seeds:
         for path in args.configs:
-            train(path, seed, args.work_dir / path.stem / f'seed_{seed}', [*options[path], *args.cfg_options])
-    results = {
-        path.stem: [measured(args.work_dir / path.stem / f'seed_{seed}', [*LOGGED]) for seed in args.seeds]
-        for path in args.configs
-    }
+            cfg = Config.fromfile(path)
+            iterations = args.iterations or cfg.train_cfg.max_iters
+            work_dir = args.work_dir / path.stem / f'seed_{seed}'
+            check_work_dir(work_dir, path, iterations)
+            options = [f'randomness.seed={seed}', *schedule_options(cfg, iterations), *args.cfg_options]
+            runs.append((path, work_dir, options))
+    return runs
+
+
+def main() -> None:
+    args = parse_args()
+    try:
+        runs = plan_runs(args)
+    except ValueError as error:
+        sys.exit(f'run_ablation.py: {error}')
+    results = {path.stem: [] for path in args.configs}
+    for path, work_dir, options in runs:
+        train(path, work_dir, options)
+        results[path.stem].append(measured(work_dir, [*LOGGED]))
     print(format_results(results))
 
 
