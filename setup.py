@@ -47,9 +47,9 @@ def read_version() -> str:
 
 
 def read_requirements(name: str, pattern: str = '') -> list[str]:
-    """The lines of a requirement file that begin with the pattern, without comments."""
+    """The lines of a requirement file that begin with the pattern, without comments and other files."""
     lines = (ROOT / 'requirements' / name).read_text(encoding='utf-8').splitlines()
-    return [line for line in lines if line and not line.startswith('#') and re.match(pattern, line)]
+    return [line for line in lines if line and not line.startswith(('#', '-r')) and re.match(pattern, line)]
 
 
 setup(
@@ -70,7 +70,8 @@ setup(
     extras_require={
         'current': read_requirements('current.txt', 'onedl-(?!mmcv)'),
         'classic': read_requirements('classic.txt', 'mm(?!cv)|ftfy|regex'),
-        'tests': read_requirements('tests.txt'),
+        'export': read_requirements('export.txt'),
+        'tests': read_requirements('tests.txt') + read_requirements('export.txt'),
     },
     cmdclass={'build_py': BuildWithMim},
     zip_safe=False,

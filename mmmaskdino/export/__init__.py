@@ -1,0 +1,1 @@
+"""Models as files for other runtimes; needs the extra ``export`` (onnx, onnxruntime, openvino)."""

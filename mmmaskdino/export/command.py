@@ -1,0 +1,111 @@
+"""Export a model to ONNX and check the file against PyTorch.
+
+  mmmaskdino export --config CONFIG --weights WEIGHTS --out model.onnx
+  mmmaskdino export --config CONFIG --weights WEIGHTS --out model.onnx --outputs results --size 800 1344
+  mmmaskdino export --config CONFIG --weights WEIGHTS --out model.onnx --check onnxruntime openvino --check-images *.jpg
+
+Outputs of the file, for one image:
+  raw      class_logits, boxes (cx, cy, w, h in 0 to 1 of the input), mask_logits (a quarter of the input)
+  results  what test_cfg switches on: scores, labels, boxes (x1, y1, x2, y2 in pixels of the input), masks; panoptic
+           (label + 1000 * instance); semantic (labels)
+
+The exit status is 1 if the file does not compute what PyTorch computes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mmengine.config import DictAction
+
+if TYPE_CHECKING:
+    from .exporter import Export
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument('--config', required=True, help='config file')
+    parser.add_argument('--weights', required=True, help='checkpoint file or URL')
+    parser.add_argument('--out', required=True, metavar='FILE', help='the ONNX file')
+    parser.add_argument(
+        '--outputs', choices=('raw', 'results'), default='raw', help='without or with post-processing (default: raw)'
+    )
+    parser.add_argument(
+        '--size', type=int, nargs=2, metavar=('H', 'W'), help='fixed size of the input; default: any multiples of 32'
+    )
+    parser.add_argument('--opset', type=int, default=17, help='16 or higher (default: %(default)s)')
+    parser.add_argument(
+        '--check',
+        nargs='+',
+        choices=('onnxruntime', 'openvino'),
+        default=['onnxruntime'],
+        help='what to compare with PyTorch (default: onnxruntime)',
+    )
+    parser.add_argument(
+        '--check-images', nargs='+', default=[], metavar='IMAGE', help='compare on these too, beside generated images'
+    )
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change values of the config'
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export, check, and print how well the file agrees; returns the exit status."""
+    try:
+        from .check import CheckError
+        from .exporter import export_onnx
+    except ModuleNotFoundError as error:
+        if error.name not in ('onnx', 'onnxruntime', 'openvino'):
+            raise
+        return _fail(f'{error.name} is not installed: pip install "mmmaskdino[export]"')
+    from mmmaskdino.apis.inference.model import build_model
+    from mmmaskdino.apis.launch import load_config
+
+    logging.getLogger('mmengine').setLevel(logging.WARNING)
+    try:
+        cfg = load_config(args.config, args.cfg_options)
+        export = export_onnx(
+            build_model(cfg, args.weights, 'cpu'),
+            cfg,
+            args.out,
+            args.outputs,
+            None if args.size is None else tuple(args.size),
+            args.opset,
+            args.check,
+            args.check_images,
+        )
+    except (CheckError, ValueError, OSError) as error:
+        return _fail(str(error))
+    print(format_agreements(export))
+    return 0
+
+
+def format_agreements(export: Export) -> str:
+    """A table of the largest differences, and what was written."""
+    lines = ['largest differences from PyTorch (scores, boxes, logits; share of the pixels of maps)']
+    for runtime, name, canvas, image, differences, _ in export.agreements:
+        values = '  '.join(f'{key} {value:.1e}' for key, value in differences.items())
+        lines.append(f'  {runtime:12}{name}, {_size(image)} in {_size(canvas)}:  {values}')
+    megabytes = export.path.stat().st_size / 1e6
+    lines.append(f'{export.path}: {megabytes:.1f} MB, outputs: {export.metadata["outputs"]}')
+    return '\n'.join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser)
+    return run(parser.parse_args(argv))
+
+
+def _size(shape: tuple[int, int]) -> str:
+    return ' x '.join(map(str, shape))
+
+
+def _fail(message: str) -> int:
+    print(f'export: {message}', file=sys.stderr)
+    return 1
