@@ -12,6 +12,7 @@ from mmengine.hooks import LoggerHook
 from mmengine.runner import Runner
 
 from mmmaskdino.apis.launch import build_runner, load_config, prepare_launcher
+from mmmaskdino.apis.tta import enable_tta
 
 
 def build_test_config(args: Namespace) -> Config:
@@ -26,10 +27,23 @@ def build_test_config(args: Namespace) -> Config:
     check_files(args.checkpoint, args.out)
     cfg = load_config(args.config, args.cfg_options, args.work_dir)
     cfg.load_from = args.checkpoint
+    apply_tta_arguments(cfg, args)
     if args.show or args.show_dir:
         draw_predictions(cfg, args)
     prepare_launcher(cfg, args.launcher)
     return cfg
+
+
+def apply_tta_arguments(cfg: Config, args: Namespace) -> None:
+    """Turn test-time augmentation on if the command line says so.
+
+    Raises:
+        ValueError: Scales or flips are given without `--tta`, or cannot be followed.
+    """
+    if args.tta:
+        enable_tta(cfg, args.tta_scales, args.tta_flips)
+    elif args.tta_scales is not None or args.tta_flips is not None:
+        raise ValueError('--tta-scales and --tta-flips need --tta')
 
 
 def check_files(checkpoint: str, out: str | None) -> None:

@@ -28,6 +28,29 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_tta_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `--tta`, `--tta-scales` and `--tta-flips`."""
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help='test-time augmentation: merge several views of each image, those of --tta-scales and --tta-flips or of '
+        "the config's tta_pipeline",
+    )
+    parser.add_argument(
+        '--tta-scales',
+        nargs='+',
+        type=float,
+        metavar='FACTOR',
+        help="factors of the test pipeline's size (default: 0.75 1 1.25)",
+    )
+    parser.add_argument(
+        '--tta-flips',
+        nargs='*',
+        choices=('horizontal', 'vertical', 'diagonal'),
+        help='flips besides none (default: horizontal; without a value: none)',
+    )
+
+
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
     """Add `--device`."""
     parser.add_argument('--device', help='cpu or cuda:0, for example; default: the first GPU, or else the CPU')

@@ -66,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--picture-side', type=int, default=2048, help='longest side of a picture in pixels (default: %(default)s)'
     )
+    parser.add_argument('--tta', action='store_true', help='test-time augmentation: merge several views of each image')
     add_device_argument(parser)
     add_config_options(parser)
 
@@ -87,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
             overlap_thr=args.overlap_thr,
             limits=Limits(args.max_megapixels, args.reduce_above, args.max_input_megapixels),
             cfg_options=args.cfg_options,
+            tta=args.tta,
         )
         summary = predict_files(
             predictor,

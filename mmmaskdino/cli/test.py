@@ -3,6 +3,7 @@
   mmmaskdino test configs/maskdino/maskdino_r50_coco_instance.py weights.pth
   mmmaskdino test CONFIG WEIGHTS --show-dir pictures
   mmmaskdino test CONFIG WEIGHTS --out predictions.pkl
+  mmmaskdino test CONFIG WEIGHTS --tta --tta-scales 0.75 1 1.25
 
 Several GPUs: tools/dist_test.sh CONFIG WEIGHTS NUM_PROCESSES [the same options]; slurm: tools/slurm_test.sh.
 """
@@ -10,7 +11,7 @@ Several GPUs: tools/dist_test.sh CONFIG WEIGHTS NUM_PROCESSES [the same options]
 import argparse
 import os
 
-from mmmaskdino.cli.arguments import add_run_arguments
+from mmmaskdino.cli.arguments import add_run_arguments, add_tta_arguments
 from mmmaskdino.cli.messages import errors_as_messages
 
 
@@ -25,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--show-dir', help='write pictures of the predictions to the folder SHOW_DIR inside the work dir'
     )
     parser.add_argument('--wait-time', type=float, default=2, help='seconds each picture of --show stays')
+    add_tta_arguments(parser)
     add_run_arguments(parser)
 
 

@@ -1,6 +1,6 @@
 from mmmaskdino.stack import mmseg_works
 
-from . import ablations, backbones, dense_heads, detectors, layers, losses, necks, seg_heads, task_modules
+from . import ablations, backbones, dense_heads, detectors, layers, losses, necks, seg_heads, task_modules, tta
 
 __all__ = [
     'ablations',
@@ -12,6 +12,7 @@ __all__ = [
     'necks',
     'seg_heads',
     'task_modules',
+    'tta',
 ]
 
 if mmseg_works():  # everything of mmdet works without it

@@ -14,6 +14,7 @@ from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor
 
+from mmmaskdino.apis.tta import tta_model
 from mmmaskdino.converters import read_checkpoint
 from mmmaskdino.converters.target import read_dataset_meta
 
@@ -68,13 +69,14 @@ def is_semantic(cfg: Config) -> bool:
     return 'decode_head' in cfg.model
 
 
-def build_model(cfg: Config, weights: str | Path, device: str) -> BaseModel:
+def build_model(cfg: Config, weights: str | Path, device: str, tta: bool = False) -> BaseModel:
     """The model for prediction; nothing is downloaded but weights that have a URL.
 
     Args:
         cfg: A config of this package.
         weights: Checkpoint file or URL.
         device: Where to put it.
+        tta: Whether to wrap it for test-time augmentation.
 
     Returns:
         The model, with `dataset_meta`.
@@ -87,7 +89,9 @@ def build_model(cfg: Config, weights: str | Path, device: str) -> BaseModel:
     cfg.model.backbone.init_cfg = None
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         model = MODELS.build(cfg.model)
-    load_weights(model, checkpoint.tensors, f'{weights} and the model of {cfg.filename}')
+        load_weights(model, checkpoint.tensors, f'{weights} and the model of {cfg.filename}')
+        if tta:
+            model = MODELS.build(dict(tta_model(cfg), module=model))
     model.dataset_meta = dataset_meta(cfg, checkpoint.meta, _num_classes(model))
     return revert_sync_batchnorm(model).to(device).eval()
 

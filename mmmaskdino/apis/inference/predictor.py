@@ -17,6 +17,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from mmmaskdino.apis.launch import load_config
+from mmmaskdino.apis.tta import tta_pipeline
 from mmmaskdino.datasets.files import DataError
 from mmmaskdino.datasets.image_loading import LoadCheckedImage
 
@@ -77,6 +78,7 @@ class Predictor:
         overlap_thr: Panoptic: least visible share of a segment, in [0, 1]; None for what the config says.
         limits: What bounds the memory.
         cfg_options: Dotted config keys and their new values.
+        tta: Whether to merge several views of each image, as `mmmaskdino test --tta` does.
 
     Raises:
         ValueError: The config, an option or the weights are wrong.
@@ -94,6 +96,7 @@ class Predictor:
         overlap_thr: float | None = None,
         limits: Limits | None = None,
         cfg_options: dict[str, Any] | None = None,
+        tta: bool = False,
     ) -> None:
         cfg = config.copy() if isinstance(config, Config) else load_config(config, cfg_options)
         thresholds = dict(
@@ -102,12 +105,13 @@ class Predictor:
         apply_settings(cfg, kinds, thresholds)
         self.limits = limits or Limits()
         self.limits.check()
-        self.model = build_model(cfg, weights, device or default_device())
+        steps = _without_annotations(_test_pipeline(cfg))
+        self.model = build_model(cfg, weights, device or default_device(), tta)
         self.dataset_meta = self.model.dataset_meta
         self._windows = (cfg.model.get('test_cfg') or {}).get('mode') == 'slide'
         self._scope = cfg.default_scope
         with DefaultScope.overwrite_default_scope(self._scope):
-            self._loader, self._pipeline = _build_pipeline(_test_pipeline(cfg))
+            self._loader, self._pipeline = _build_pipeline(_with_views(cfg, steps) if tta else steps)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -242,13 +246,25 @@ def _test_pipeline(cfg: Config) -> list[dict]:
     return list(dataset.pipeline)
 
 
+def _without_annotations(transforms: list[dict]) -> list[dict]:
+    kept = [step for step in transforms[1:] if not step['type'].rpartition('.')[2].startswith('Load')]
+    return [transforms[0], *kept]
+
+
+def _with_views(cfg: Config, transforms: list[dict]) -> list[dict]:
+    if 'tta_pipeline' not in cfg:
+        return tta_pipeline(transforms)
+    *first, last = cfg.tta_pipeline
+    slots = [[step for step in slot if not step['type'].startswith('Load')] for slot in last['transforms']]
+    return [*first, dict(last, transforms=[slot for slot in slots if slot])]
+
+
 def _build_pipeline(transforms: list[dict]) -> tuple[LoadCheckedImage, Compose]:
-    """What reads an image, and what follows; annotations are not loaded."""
+    """What reads an image, and what follows."""
     options = dict(transforms[0])
     if not options.pop('type').endswith('LoadImageFromFile'):
         raise ValueError(f'the test pipeline must begin with LoadImageFromFile, got {transforms[0]}')
-    rest = [transform for transform in transforms[1:] if not transform['type'].rpartition('.')[2].startswith('Load')]
-    return LoadCheckedImage(**options), Compose(rest)
+    return LoadCheckedImage(**options), Compose(transforms[1:])
 
 
 def _input_tensors(data: dict) -> list[Tensor]:

@@ -70,7 +70,7 @@ class MaskDINOSegmentor(EncoderDecoder):
         if data_samples is None:
             metainfo = dict(ori_shape=tuple(inputs.shape[-2:]))
             data_samples = [SegDataSample(metainfo=metainfo) for _ in inputs]
-        images = _without_padding(inputs, data_samples)
+        images = without_padding(inputs, data_samples)
         sizes = [tuple(sample.ori_shape[:2]) for sample in data_samples]
         strips_of_images = self._whole(images, sizes) if self.windows is None else self._slide(images, sizes)
         for sample, strips in zip(data_samples, strips_of_images, strict=True):
@@ -80,7 +80,7 @@ class MaskDINOSegmentor(EncoderDecoder):
 
     def _whole(self, images: Tensor, sizes: Sequence[Shape]) -> Iterator[Iterator[Tensor]]:
         """Per image, its class maps of the wanted size (num_classes, rows, w), strip by strip."""
-        padded = _pad(images)
+        padded = pad_to_stride(images)
         canvas, image = tuple(padded.shape[-2:]), tuple(images.shape[-2:])
         prediction, mask_features = self.decode_head.decode(self.extract_feat(padded), canvas, image)
         with torch.autocast(images.device.type, enabled=False):
@@ -111,17 +111,17 @@ class MaskDINOSegmentor(EncoderDecoder):
 
     def _window_maps(self, window: Tensor) -> Tensor:
         """Class maps (num_classes, h, w) of a window (3, h, w)."""
-        padded = _pad(window[None])
+        padded = pad_to_stride(window[None])
         features = self.extract_feat(padded)
         return self.decode_head.class_maps(features, tuple(padded.shape[-2:]), tuple(window.shape[-2:]))[0]
 
 
-def _pad(images: Tensor) -> Tensor:
+def pad_to_stride(images: Tensor) -> Tensor:
     height, width = images.shape[-2:]
     return F.pad(images, (0, -width % STRIDE, 0, -height % STRIDE))
 
 
-def _without_padding(inputs: Tensor, samples: Sequence[SegDataSample]) -> Tensor:
+def without_padding(inputs: Tensor, samples: Sequence[SegDataSample]) -> Tensor:
     """The images as they were before the data preprocessor padded them."""
     paddings = {tuple(s.get('img_padding_size', s.get('padding_size', (0, 0, 0, 0)))) for s in samples}
     if len(paddings) > 1:

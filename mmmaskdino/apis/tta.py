@@ -1,0 +1,104 @@
+"""Test-time augmentation for the config of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+SCALES = (0.75, 1.0, 1.25)
+FLIPS = ('horizontal', 'vertical', 'diagonal')
+MODELS = dict(mmdet='MaskDINOTTA', mmseg='MaskDINOSegTTA')
+FLIP_KEYS = ('flip', 'flip_direction')
+
+
+def enable_tta(cfg: Config, scales: Sequence[float] | None = None, flips: Sequence[str] | None = None) -> None:
+    """Let a run test with several views of each image.
+
+    The config may have `tta_model` (`MaskDINOTTA` or `MaskDINOSegTTA` with their arguments) and `tta_pipeline`, as is
+    usual in OpenMMLab; what it has not is made from the test pipeline.
+
+    Args:
+        cfg: Changed in place: its model is wrapped, its test pipeline replaced.
+        scales: Factors of the test pipeline's size; None for 0.75, 1 and 1.25.
+        flips: Directions besides none, of 'horizontal', 'vertical', 'diagonal'; None for 'horizontal'.
+
+    Raises:
+        ValueError: The config has a `tta_pipeline`, but scales or flips are given, or one of them cannot be.
+    """
+    dataset = cfg.test_dataloader.dataset
+    while 'pipeline' not in dataset and 'dataset' in dataset:
+        dataset = dataset.dataset
+    if 'tta_pipeline' in cfg:
+        if scales is not None or flips is not None:
+            raise ValueError('the config has a tta_pipeline, which says scales and flips; change it there')
+        pipeline = cfg.tta_pipeline
+    else:
+        pipeline = tta_pipeline(dataset.pipeline, scales, flips)
+    dataset.pipeline = pipeline
+    cfg.model = ConfigDict(**tta_model(cfg), module=cfg.model)
+
+
+def tta_model(cfg: Config) -> dict[str, Any]:
+    """Config of the wrapper, without the model in it."""
+    return dict(cfg.get('tta_model') or dict(type=MODELS[cfg.default_scope]))
+
+
+def tta_pipeline(
+    pipeline: Sequence[dict], scales: Sequence[float] | None = None, flips: Sequence[str] | None = None
+) -> list[dict]:
+    """Make several views of what a test pipeline makes one of.
+
+    Args:
+        pipeline: `LoadImageFromFile`, `Resize` if the images are resized, annotations, packing.
+        scales: As of :func:`enable_tta`.
+        flips: As of :func:`enable_tta`.
+
+    Returns:
+        `LoadImageFromFile` and `TestTimeAug`.
+
+    Raises:
+        ValueError: A scale is not positive, a direction unknown, or the pipeline of another form.
+    """
+    scales, flips = SCALES if scales is None else scales, FLIPS[:1] if flips is None else flips
+    unknown = sorted(set(flips) - set(FLIPS))
+    if unknown or not scales or min(scales) <= 0:
+        raise ValueError(f'expected scales above 0 and flips of {", ".join(FLIPS)}, got {list(scales)}, {list(flips)}')
+    steps = [dict(step) for step in pipeline]
+    if not _is(steps[0], 'LoadImageFromFile') or not _is(steps[-1], 'PackDetInputs', 'PackSegInputs'):
+        names = [step['type'] for step in steps]
+        raise ValueError(
+            f'the test pipeline must begin with LoadImageFromFile and end with the packing, got {names}; write a '
+            'tta_pipeline with TestTimeAug'
+        )
+    resize = next((step for step in steps if _is(step, 'Resize')), None)
+    rest = [step for step in steps[1:-1] if step is not resize]
+    no_flip = [dict(type='RandomFlip', prob=0.0)]
+    views = [
+        [_scaled(resize, scale) for scale in scales],
+        no_flip + [dict(type='RandomFlip', prob=1.0, direction=direction) for direction in flips],
+        *([step] for step in rest),  # annotations after the flip: results are compared upright
+        [_with_flip_keys(steps[-1])],
+    ]
+    return [steps[0], dict(type='TestTimeAug', transforms=views)]
+
+
+def _scaled(resize: dict | None, scale: float) -> dict:
+    """`Resize` to the scaled size."""
+    if resize is None:
+        return dict(type='Resize', scale_factor=scale, keep_ratio=True)
+    if resize.get('scale') is None:
+        raise ValueError(f'the Resize of the test pipeline needs scale=(width, height), got {resize}')
+    return dict(resize, scale=tuple(round(scale * length) for length in resize['scale']))
+
+
+def _with_flip_keys(packing: dict) -> dict:
+    """The packing, with the metainfo that tells how an image was flipped."""
+    if 'meta_keys' not in packing:
+        return packing
+    return dict(packing, meta_keys=tuple(dict.fromkeys((*packing['meta_keys'], *FLIP_KEYS))))
+
+
+def _is(step: dict, *names: str) -> bool:
+    return str(step['type']).rpartition('.')[2] in names

@@ -1,0 +1,138 @@
+"""Test-time augmentation from the config to the metrics."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+
+from mmmaskdino.apis import Predictor
+from mmmaskdino.apis.tta import enable_tta, tta_pipeline
+from mmmaskdino.cli.main import main
+from mmmaskdino.datasets.shapes import make_shapes_dataset
+
+LOAD, FLIP = dict(type='LoadImageFromFile'), dict(type='RandomFlip', prob=0.0)
+RESIZE = dict(type='mmdet.Resize', scale=(1333, 800), keep_ratio=True)
+PACK = dict(type='PackDetInputs', meta_keys=('img_id', 'ori_shape', 'flip'))
+
+
+def test_sizes_are_scaled_and_annotations_come_after_the_flip() -> None:
+    annotations = dict(type='LoadAnnotations')
+    first, augment = tta_pipeline([LOAD, annotations, RESIZE, PACK], [0.5, 2], ['vertical'])
+    assert first == LOAD and augment['type'] == 'TestTimeAug'
+    assert augment['transforms'] == [
+        [dict(RESIZE, scale=(666, 400)), dict(RESIZE, scale=(2666, 1600))],
+        [FLIP, dict(type='RandomFlip', prob=1.0, direction='vertical')],
+        [annotations],
+        [dict(PACK, meta_keys=('img_id', 'ori_shape', 'flip', 'flip_direction'))],
+    ]
+
+
+def test_a_pipeline_that_does_not_resize() -> None:
+    _, augment = tta_pipeline([LOAD, dict(type='PackSegInputs')], [1.5], [])
+    assert augment['transforms'] == [
+        [dict(type='Resize', scale_factor=1.5, keep_ratio=True)],
+        [FLIP],
+        [dict(type='PackSegInputs')],
+    ]
+
+
+@pytest.mark.parametrize(
+    ('pipeline', 'scales', 'flips', 'message'),
+    [
+        ([LOAD, PACK], [0], [], 'scales above 0'),
+        ([LOAD, PACK], [], [], 'scales above 0'),
+        ([LOAD, PACK], [1], ['sideways'], r"got \[1\], \['sideways'\]"),
+        ([RESIZE, PACK], [1], [], 'must begin with LoadImageFromFile'),
+        ([LOAD, dict(type='Resize', scale_factor=2), PACK], [1], [], r'needs scale=\(width, height\)'),
+    ],
+)
+def test_what_cannot_be_augmented(pipeline, scales, flips, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        tta_pipeline(pipeline, scales, flips)
+
+
+def test_the_configs_own_pipeline_and_wrapper(project_root: Path) -> None:
+    cfg = Config.fromfile(project_root / 'configs' / 'maskdino' / 'maskdino_r18_shapes_panoptic.py')
+    cfg.tta_pipeline = tta_pipeline([LOAD, PACK], [2.0], [])
+    cfg.tta_model = dict(type='MaskDINOTTA', merge_iou=0.9)
+    with pytest.raises(ValueError, match='the config has a tta_pipeline'):
+        enable_tta(cfg, scales=[1.0])
+    enable_tta(cfg)
+    assert cfg.model.type == 'MaskDINOTTA' and cfg.model.merge_iou == 0.9 and cfg.model.module.type == 'MaskDINO'
+    assert cfg.test_dataloader.dataset.pipeline == cfg.tta_pipeline
+
+
+@pytest.fixture
+def run_test(project_root: Path, tmp_path: Path) -> Callable[..., dict]:
+    """Evaluates an untrained model of the shapes with `mmmaskdino test`; returns the metrics."""
+    data = make_shapes_dataset(tmp_path / 'shapes', 1, 3, size=64, progress=False)
+
+    def _run_test(task: str, *arguments: str) -> dict:
+        config = project_root / 'configs' / 'maskdino' / f'maskdino_r18_shapes_{task}.py'
+        weights = tmp_path / f'{task}.pth'
+        cfg = Config.fromfile(config)
+        if not weights.exists():
+            torch.manual_seed(0)
+            with DefaultScope.overwrite_default_scope(cfg.default_scope):
+                model = MODELS.build(cfg.model)
+            model.init_weights()
+            head = model.decode_head if task == 'semantic' else model.panoptic_head
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter.add_(0.2 * torch.randn_like(parameter))
+                torch.nn.init.normal_(head.heads.classify.weight, std=0.5)
+                torch.nn.init.zeros_(head.heads.classify.bias)
+            torch.save(dict(state_dict=model.state_dict()), weights)
+        options = [f'test_dataloader.dataset.data_root={data}/', 'test_dataloader.num_workers=0']
+        options += ['test_dataloader.persistent_workers=False']
+        if task == 'panoptic':
+            files = dict(
+                ann_file=f'{data}/annotations/panoptic_val.json', seg_prefix=f'{data}/annotations/panoptic_val/'
+            )
+            options += [f'test_evaluator.{i}.{key}={value}' for i in (0, 1) for key, value in files.items()]
+            options += [f'test_evaluator.2.ann_file={data}/annotations/instances_val.json']
+        work_dir = tmp_path / f'{task}{len(list(tmp_path.iterdir()))}'
+        argv = ['test', str(config), str(weights), '--work-dir', str(work_dir), *arguments, '--cfg-options', *options]
+        assert main(argv) == 0
+        (metrics,) = work_dir.glob('*/2*.json')
+        found = json.loads(metrics.read_text())
+        return {key: value for key, value in found.items() if 'time' not in key}
+
+    return _run_test
+
+
+@pytest.mark.parametrize('task', ['panoptic', 'semantic'])
+def test_evaluation(run_test: Callable[..., dict], task: str) -> None:
+    """With one upright view of the usual size the metrics are those of the model; with others they are not."""
+    plain = run_test(task)
+    one_view = run_test(task, '--tta', '--tta-scales', '1', '--tta-flips')
+    assert set(one_view) == set(plain) and len(plain) >= 2
+    assert [one_view[key] for key in plain] == pytest.approx([plain[key] for key in plain], abs=1e-12, nan_ok=True)
+    several = run_test(task, '--tta', '--tta-scales', '1', '1.5')
+    assert set(several) == set(plain) and several != plain
+
+
+def test_options_without_the_switch(run_test: Callable[..., dict]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run_test('panoptic', '--tta-scales', '1')
+    assert '--tta-scales and --tta-flips need --tta' in stop.value.code
+
+
+@pytest.mark.parametrize('task', ['panoptic', 'semantic'])
+def test_prediction(run_test: Callable[..., dict], project_root: Path, tmp_path: Path, task: str) -> None:
+    run_test(task)
+    config = project_root / 'configs' / 'maskdino' / f'maskdino_r18_shapes_{task}.py'
+    image = np.random.default_rng(0).integers(255, size=(64, 96, 3), dtype=np.uint8)
+    meta = dict(classes=[str(i) for i in range(10)])
+    weights = tmp_path / f'{task}.pth'
+    torch.save(dict(torch.load(weights, weights_only=True), meta=dict(dataset_meta=meta)), weights)
+    sample = Predictor(config, weights, device='cpu', tta=True)(image).sample
+    found = sample.pred_sem_seg.sem_seg if task == 'panoptic' else sample.pred_sem_seg.data
+    assert found.shape == (1, 64, 96)
