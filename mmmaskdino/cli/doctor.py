@@ -17,12 +17,14 @@ from typing import NamedTuple
 from mmmaskdino.stack import CLASSIC, CURRENT, StackError, check_stack, mmseg_works
 from mmmaskdino.version import __version__
 
+EXPORT = 'pip install "mmmaskdino[export]"'
 # Import name of what the package works without -> what for, and the command that installs it.
 OPTIONAL = {
     'mmseg': ('semantic segmentation on mmseg', None),
     'mmpretrain': ('backbones of mmpretrain', None),
-    'onnx': ('export to ONNX', 'pip install onnx onnxruntime'),
-    'onnxruntime': ('running and checking exported models', 'pip install onnx onnxruntime'),
+    'onnx': ('export to ONNX', EXPORT),
+    'onnxruntime': ('running and checking exported models', EXPORT),
+    'openvino': ('checking exported models in OpenVINO', EXPORT),
 }
 OTHERS = ('torch', 'torchvision', 'numpy', 'scipy', 'pycocotools', 'timm', 'pillow', 'opencv-python')
 

@@ -44,4 +44,4 @@ def test_optional_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> 
     version = doctor._version
     monkeypatch.setattr(doctor, '_version', lambda name: None if name == 'onnxruntime' else version(name))
     texts = {finding.name: finding.text for finding in doctor.find_optional()}
-    assert 'pip install onnx onnxruntime' in texts['onnxruntime']
+    assert 'pip install "mmmaskdino[export]"' in texts['onnxruntime']

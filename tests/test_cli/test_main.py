@@ -12,7 +12,12 @@ from mmmaskdino import __version__
 from mmmaskdino.cli.main import COMMANDS, main, run_command
 from mmmaskdino.cli.messages import CommandError, errors_as_messages
 
-TOOLS = {'train': 'train.py', 'test': 'test.py', 'convert': 'model_converters/convert_checkpoint.py'}
+TOOLS = {
+    'train': 'train.py',
+    'test': 'test.py',
+    'convert': 'model_converters/convert_checkpoint.py',
+    'export': 'deployment/export.py',
+}
 
 
 def stopped(*argv: str) -> int | str:
