@@ -67,16 +67,17 @@ class DeformableAttention(BaseModule):
             Tensor: (bs, num_queries, dim).
         """
         bs, num_queries, dim = queries.shape
-        value = self.value_proj(memory.tokens)
+        # Flat: a projection of (bs, num_points, dim) reshapes it, and its gradient, and both back.
+        value, flat_queries = self.value_proj(memory.tokens.flatten(0, 1)), queries.flatten(0, 1)
         if memory.padding is not None:
-            value = value.masked_fill(memory.padding[..., None], 0.0)
+            value = value.masked_fill(memory.padding.flatten()[:, None], 0.0)
         value = value.view(bs, -1, self.num_heads, dim // self.num_heads)
         shape = (bs, num_queries, self.num_heads, self.num_levels, self.num_points)
-        offsets = self.sampling_offsets(queries).view(*shape[:3], -1)
-        weights = self.attention_weights(queries).view(*shape[:3], -1).softmax(-1).view(shape)
+        offsets = self.sampling_offsets(flat_queries).view(*shape[:3], -1)
+        weights = self.attention_weights(flat_queries).view(*shape[:3], -1).softmax(-1).view(shape)
         locations = self._locations(references.float(), offsets.float(), memory.spatial_shapes).view(*shape, 2)
         sampled = sample_attention(value.float(), memory.spatial_shapes, locations, weights.float(), self.im2col_step)
-        return self.output_proj(sampled.to(value.dtype))
+        return self.output_proj(sampled.to(value.dtype).flatten(0, 1)).view_as(queries)
 
     def _locations(self, references: Tensor, offsets: Tensor, spatial_shapes: tuple[Shape, ...]) -> Tensor:
         """Sampling locations in [0, 1]: around points in cells, around boxes in box sizes.

@@ -1,11 +1,12 @@
 """Class, box and mask heads, shared by the query selection and every decoder layer."""
 
 import torch
-from mmdet.models.layers import MLP
 from mmengine.model import BaseModule, bias_init_with_prob
 from torch import Tensor, nn
 
 from mmmaskdino.structures import StagePrediction
+
+from .mlp import MLP
 
 
 class PredictionHeads(BaseModule):

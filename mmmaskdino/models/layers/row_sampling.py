@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmmaskdino.models.utils.rows import scatter_rows
+from mmmaskdino.models.utils.host import counting
+from mmmaskdino.models.utils.rows import RowScatter
 from mmmaskdino.structures import Shape
 
 # torch says so once per process. One sparse operation is used here, and its indices are right by construction.
@@ -26,8 +27,8 @@ class Levels(NamedTuple):
     """(2, 1, m) float32 width and height."""
     last: Tensor
     """(2, 1, m) int32 last cell along x and y that has another after it, or the only one."""
-    exists: Tensor
-    """(2, 2, 1, m) float32: 1, and 0 for the cell after the only one along x or y."""
+    exists: Tensor | None
+    """(2, 2, 1, m) float32: 1, and 0 for the cell after the only one along x or y; None where all have a next one."""
     strides: Tensor
     """(2, m) int32 rows of the table per cell along x and y."""
     corners: Tensor
@@ -47,7 +48,9 @@ class Levels(NamedTuple):
             start += num_heads * h * w
         rows = torch.tensor(columns, dtype=torch.int32).repeat_interleave(num_samples, 0).T.contiguous()
         sizes, has_next, strides, corners = rows.split([2, 2, 2, 4])
-        exists = torch.stack([torch.ones_like(has_next), has_next])[:, :, None].float()
+        exists = None
+        if any(1 in shape for shape in spatial_shapes):
+            exists = torch.stack([torch.ones_like(has_next), has_next])[:, :, None].float()
         return cls(sizes[:, None].float(), (sizes - 2).clamp(min=0)[:, None], exists, strides, corners)
 
 
@@ -75,20 +78,21 @@ def sample_rows(value: Tensor, spatial_shapes: tuple[Shape, ...], locations: Ten
 class _RowSampling(torch.autograd.Function):
     @staticmethod
     def forward(ctx, value: Tensor, locations: Tensor, weights: Tensor, spatial_shapes: tuple[Shape, ...]) -> Tensor:
-        ctx.levels = levels = Levels.from_shapes(spatial_shapes, locations.shape[4], value.shape[2])
-        found = find_neighbours(value, locations, levels)
-        ctx.save_for_backward(value, weights, *found)
+        ctx.levels = Levels.from_shapes(spatial_shapes, locations.shape[4], value.shape[2])
+        found = find_neighbours(value, locations, ctx.levels)
+        # The neighbours are eight times as many numbers as the locations, and quickly found again.
+        ctx.save_for_backward(value, locations, weights)
         shares = (found.shares() * _per_corner(weights)).flatten(1)
         output = F.embedding_bag(found.rows.flatten(1), _table(value), per_sample_weights=shares, mode='sum')
         return output.view(*locations.shape[:2], -1)
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        value, weights, *found = ctx.saved_tensors
-        found = Neighbours(*found)
+        value, locations, weights = ctx.saved_tensors
+        found = find_neighbours(value, locations, ctx.levels)
         table, grad = _table(value), grad.reshape(-1, value.shape[-1]).contiguous()
         shares, attention, rows = found.shares(), _per_corner(weights), found.rows.flatten(1)
-        grad_value = scatter_rows(grad, rows, shares * attention, len(table))
+        grad_value = RowScatter.of(rows, shares * attention, len(table)).add_up(grad)
         products = _dot_rows(rows, grad, table).view_as(shares)
         grad_weights = (products * shares).sum(1)
         grad_locations = _position_gradient(found, products * attention, ctx.levels) * ctx.levels.sizes
@@ -114,7 +118,9 @@ def find_neighbours(value: Tensor, locations: Tensor, levels: Levels) -> Neighbo
     cells = positions.floor().int().clamp(torch.zeros_like(levels.last), levels.last)
     distances = positions - cells
     distances = torch.stack([distances, distances - 1])
-    weights = (1 - distances.abs()).relu() * levels.exists
+    weights = (1 - distances.abs()).relu_()
+    if levels.exists is not None:
+        weights *= levels.exists
 
     x, y = cells * levels.strides[:, None]
     first = _first_rows(bs, locations.shape[1], num_heads, num_points)
@@ -144,7 +150,7 @@ def _per_corner(weights: Tensor) -> Tensor:
 def _dot_rows(rows: Tensor, queries: Tensor, table: Tensor) -> Tensor:
     """Products (n * m,) of queries (n, dim) with those rows (n, m) of a table."""
     n, m = rows.shape
-    starts = torch.arange(0, n * m + 1, m, dtype=torch.int32)
+    starts = counting(0, n * m + 1, m, torch.int32, rows.device)
     chosen = torch.sparse_csr_tensor(
         starts, rows.flatten(), table.new_zeros(n * m), (n, len(table)), check_invariants=False
     )
@@ -158,5 +164,7 @@ def _position_gradient(found: Neighbours, products: Tensor, levels: Levels) -> T
     of_weights = torch.stack([(products * y[:, :, None]).sum(1), (products * x[:, None]).sum(2)])
     # A weight falls from 1 at its cell's centre to 0 one cell away; at the centre it counts as falling.
     cell = found.distances.floor()
-    slopes = ((cell == -1).float() - (cell == 0).float()) * levels.exists
+    slopes = (cell == -1).float() - (cell == 0).float()
+    if levels.exists is not None:
+        slopes *= levels.exists
     return (of_weights * slopes.permute(1, 2, 0, 3)).sum(2)

@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import torch
-from mmdet.models.layers import MLP
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from mmmaskdino.models.utils.positions import sine_frequencies
 from mmmaskdino.structures import Memory
 
+from .mlp import MLP
 from .prediction_heads import PredictionHeads
 from .transformer_layers import DecoderLayer
 

@@ -1,19 +1,31 @@
 """Post-norm transformer layers of the pixel decoder and of the transformer decoder."""
 
+import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmmaskdino.models.utils.host import is_traced
 from mmmaskdino.structures import Memory
 
 from .deformable_attention import DeformableAttention
 
 
 class FeedForward(nn.Sequential):
-    """Linear, ReLU, Linear on (..., dim)."""
+    """Linear, ReLU, Linear on (bs, num_tokens, dim)."""
+
+    # Tokens that the host takes at a time where no gradient is needed: their hidden channels stay in its cache.
+    host_tokens = 1024
 
     def __init__(self, dim: int, hidden_dim: int) -> None:
         super().__init__(nn.Linear(dim, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, dim))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Refine tokens (bs, num_tokens, dim), each by itself."""
+        if torch.is_grad_enabled() or tokens.is_cuda or is_traced():
+            return super().forward(tokens.flatten(0, 1)).view_as(tokens)
+        first, _, second = self
+        return torch.cat([second(first(part).relu_()) for part in tokens.split(self.host_tokens, 1)], 1)
 
 
 class SelfAttention(nn.MultiheadAttention):
@@ -43,10 +55,11 @@ class SelfAttention(nn.MultiheadAttention):
         """
         sizes = (2 * self.embed_dim, self.embed_dim)
         placed, content = zip(self.in_proj_weight.split(sizes), self.in_proj_bias.split(sizes), strict=True)
-        keys = F.linear(queries + position, *placed).unflatten(-1, (2, self.num_heads, self.head_dim))
-        values = F.linear(queries, *content).unflatten(-1, (self.num_heads, self.head_dim))
+        shape = (*queries.shape[:2], self.num_heads, self.head_dim)
+        keys = F.linear((queries + position).flatten(0, 1), *placed).view(*shape[:2], 2, *shape[2:])
+        values = F.linear(queries.flatten(0, 1), *content).view(shape)
         attended = F.scaled_dot_product_attention(*keys.permute(2, 0, 3, 1, 4), values.transpose(1, 2), visible)
-        return self.out_proj(attended.transpose(1, 2).flatten(2))
+        return self.out_proj(attended.transpose(1, 2).reshape(-1, self.embed_dim)).view_as(queries)
 
 
 class EncoderLayer(BaseModule):

@@ -1,6 +1,7 @@
 """The training loss: match, sample points, normalise, name the losses."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from mmdet.registry import MODELS, TASK_UTILS
@@ -8,11 +9,32 @@ from mmdet.utils import reduce_mean
 from torch import Tensor, nn
 
 from mmmaskdino.models.utils.boxes import cxcywh_to_xyxy
-from mmmaskdino.models.utils.host import chunk_elements
 from mmmaskdino.models.utils.points import PointFeatures
 from mmmaskdino.structures import HeadOutput, Pairs, StagePrediction, Targets
 
 from .point_sampler import PointSampler
+from .sampled_losses import MaskTask, sampled_mask_losses
+
+
+class Supervised(NamedTuple):
+    """Predictions with the objects that they are to become: the matched ones, or those of the denoising."""
+
+    stages: StagePrediction
+    """Stacked: (num_stages, bs, num_queries, ...)."""
+    pairs: Pairs
+    """Queries of all stages and their objects."""
+    num_objects: Tensor
+    """() normaliser."""
+    names: list[str]
+    """Prefix of each stage's losses."""
+
+    def of_pairs(self, field: Tensor) -> Tensor:
+        """What the pairs' queries predict, (num_pairs, ...), from a field of the stages."""
+        return field[self.pairs.stages, self.pairs.images, self.pairs.queries]
+
+    def sum_per_stage(self, loss: Tensor) -> Tensor:
+        """(num_stages,) from losses per pair."""
+        return loss.new_zeros(len(self.stages.boxes)).index_add(0, self.pairs.stages, loss)
 
 
 @MODELS.register_module()
@@ -81,16 +103,16 @@ class MaskDINOCriterion(nn.Module):
         num_objects = self._num_objects(targets, output.stages[0].boxes)
         matching = ([] if output.encoder is None else [output.encoder]) + output.stages
         stages = _stack(matching)
-        pairs = self.match(stages, targets, features, masks, canvas)
         names = _prefixes(len(output.stages))
-        losses = self._losses(stages, pairs, targets, features, masks, num_objects)
-        named = _name(losses, names if output.encoder is None else ['enc_', *names])
+        if output.encoder is not None:
+            names = ['enc_', *names]
+        groups = [Supervised(stages, self.match(stages, targets, features, masks, canvas), num_objects, names)]
         if output.groups is not None:
-            stages = _stack(output.denoising)
+            names = [f'{name}dn_' for name in names[-len(output.denoising) :]]
             pairs = _repeat(output.groups.pairs, len(output.denoising))
-            losses = self._losses(stages, pairs, targets, features, masks, num_objects * output.groups.num_groups)
-            named |= _name(losses, [f'{name}dn_' for name in names[-len(output.denoising) :]])
-        return named
+            num_copies = num_objects * output.groups.num_groups
+            groups.append(Supervised(_stack(output.denoising), pairs, num_copies, names))
+        return self._losses(groups, targets, features, masks)
 
     def match(self, stages, targets, features, masks, canvas) -> Pairs:
         """Pairs of all stages (arguments as of the assigner); matching takes the first of the sampled points."""
@@ -113,64 +135,69 @@ class MaskDINOCriterion(nn.Module):
 
     def _losses(
         self,
-        stages: StagePrediction,
-        pairs: Pairs,
+        groups: Sequence[Supervised],
         targets: Sequence[Targets],
         features: list[PointFeatures] | None,
         masks: list[Tensor] | None,
-        num_objects: Tensor,
     ) -> dict[str, Tensor]:
-        """Losses per stage, {name: (num_stages,)}, of predictions with given pairs."""
-        losses = {'loss_cls': self._classification(stages.cls_logits.float(), pairs, targets, num_objects)}
-        losses |= self._boxes(stages.boxes, pairs, targets)
+        """Named losses; what is compared pair by pair is compared for all groups at once."""
+        of_pairs = self._boxes(groups, targets)
         if self.with_masks:
-            losses |= self._masks(stages.mask_embeds, pairs, features, masks)
-        num_stages = len(stages.boxes)
-        return {
-            name: loss if name == 'loss_cls' else _sum_per_stage(loss, pairs, num_stages) / num_objects
-            for name, loss in losses.items()
-        }
+            of_pairs |= self._masks(groups, features, masks)
+        named = {}
+        for i, group in enumerate(groups):
+            losses = {'loss_cls': self._classification(group, targets)}
+            losses |= {name: group.sum_per_stage(values[i]) / group.num_objects for name, values in of_pairs.items()}
+            named |= _name(losses, group.names)
+        return named
 
-    def _classification(self, cls_logits: Tensor, pairs: Pairs, targets: Sequence[Targets], num_objects: Tensor):
+    def _classification(self, group: Supervised, targets: Sequence[Targets]) -> Tensor:
+        """Losses per stage, (num_stages,)."""
+        cls_logits, pairs = group.stages.cls_logits.float(), group.pairs
         no_object = cls_logits.shape[-1] - self.loss_cls.num_extra_channels
         labels = torch.full(cls_logits.shape[:3], no_object, device=cls_logits.device)
         labels[pairs.stages, pairs.images, pairs.queries] = _of_pairs([t.labels for t in targets], pairs)
-        return self.loss_cls(cls_logits, labels, num_objects)
+        return self.loss_cls(cls_logits, labels, group.num_objects)
 
-    def _boxes(self, boxes: Tensor, pairs: Pairs, targets: Sequence[Targets]) -> dict[str, Tensor]:
-        """Box losses per pair."""
-        predicted = boxes[pairs.stages, pairs.images, pairs.queries]
-        wanted = _of_pairs([t.boxes for t in targets], pairs)
+    def _boxes(self, groups: Sequence[Supervised], targets: Sequence[Targets]) -> dict[str, Sequence[Tensor]]:
+        """Box losses per pair, group by group."""
+        predicted = torch.cat([group.of_pairs(group.stages.boxes) for group in groups])
+        wanted = torch.cat([_of_pairs([t.boxes for t in targets], group.pairs) for group in groups])
+        is_thing = torch.cat([_of_pairs([t.is_thing for t in targets], group.pairs) for group in groups])
         losses = {}
         if self.loss_bbox is not None:
             losses['loss_bbox'] = self.loss_bbox(predicted, wanted, reduction_override='none').sum(-1)
         if self.loss_iou is not None:
             predicted, wanted = cxcywh_to_xyxy(predicted), cxcywh_to_xyxy(wanted)
             losses['loss_iou'] = self.loss_iou(predicted, wanted, reduction_override='none')
-        is_thing = _of_pairs([t.is_thing for t in targets], pairs)
-        return {name: loss * is_thing for name, loss in losses.items()}
+        sizes = [len(group.pairs.stages) for group in groups]
+        # mmdet's losses of no pairs are scalars; times no objects they are none.
+        return {name: (loss * is_thing).split(sizes) for name, loss in losses.items()}
 
-    def _masks(self, mask_embeds: Tensor, pairs: Pairs, features: list[PointFeatures], masks: list[Tensor]):
-        """Mask losses per pair. Each image has its own mask features, so images are taken one by one, in parts."""
-        embeds = mask_embeds[pairs.stages, pairs.images, pairs.queries].split(pairs.per_image)
-        gts = pairs.gts.split(pairs.per_image)
+    def _masks(
+        self, groups: Sequence[Supervised], features: list[PointFeatures], masks: list[Tensor]
+    ) -> dict[str, Sequence[Tensor]]:
+        """Mask losses per pair, group by group; computed image by image, since each has its own mask features."""
+        embeds = [group.of_pairs(group.stages.mask_embeds).split(group.pairs.per_image) for group in groups]
+        objects = [group.pairs.gts.split(group.pairs.per_image) for group in groups]
         parts = []
-        for embed, gt, feature, mask in zip(embeds, gts, features, masks, strict=True):
-            step = max(1, chunk_elements(mask.device) // mask.shape[1])
-            for chosen, objects in zip(embed.split(step), gt.split(step), strict=True):
-                parts.append(self._mask_losses(feature.logits(chosen), mask, objects))
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        for i, (feature, mask) in enumerate(zip(features, masks, strict=True)):
+            embed, chosen = (torch.cat([field[i] for field in fields]) for fields in (embeds, objects))
+            losses = sampled_mask_losses(embed, MaskTask(feature, mask, chosen, self.point_sampler, self._mask_losses))
+            parts.append({name: loss.split([len(field[i]) for field in objects]) for name, loss in losses.items()})
+        return {
+            name: [torch.cat([part[name][i] for part in parts]) for i in range(len(groups))]
+            for name in self._mask_losses
+        }
 
-    def _mask_losses(self, logits: Tensor, masks: Tensor, objects: Tensor) -> dict[str, Tensor]:
-        """Losses per mask from logits (num_masks, points), true masks (num_gts, points), objects (num_masks,)."""
-        logits = logits.contiguous()  # by mask: points are chosen mask by mask
-        index = self.point_sampler.select(logits)
-        logits, wanted = logits.gather(1, index), masks.take(index + objects[:, None] * masks.shape[1])
+    @property
+    def _mask_losses(self) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
+        """Losses (num_masks,) of logits and true masks (num_masks, num_points) by name."""
         losses = {}
         if self.loss_mask is not None:
-            losses['loss_mask'] = self.loss_mask(logits, wanted, reduction_override='none').mean(-1)
+            losses['loss_mask'] = lambda *masks: self.loss_mask(*masks, reduction_override='none').mean(-1)
         if self.loss_dice is not None:
-            losses['loss_dice'] = self.loss_dice(logits, wanted, reduction_override='none')
+            losses['loss_dice'] = lambda *masks: self.loss_dice(*masks, reduction_override='none')
         return losses
 
 
@@ -192,11 +219,6 @@ def _of_pairs(values: Sequence[Tensor], pairs: Pairs) -> Tensor:
     """What each pair's object has, (num_pairs, ...), from values per image (num_gts, ...)."""
     parts = zip(values, pairs.gts.split(pairs.per_image), strict=True)
     return torch.cat([value[gt] for value, gt in parts])
-
-
-def _sum_per_stage(loss: Tensor, pairs: Pairs, num_stages: int) -> Tensor:
-    loss = loss.expand(pairs.stages.shape)  # mmdet's losses of no pairs are scalars
-    return loss.new_zeros(num_stages).index_add(0, pairs.stages, loss)
 
 
 def _prefixes(num_stages: int) -> list[str]:

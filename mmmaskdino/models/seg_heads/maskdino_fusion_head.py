@@ -180,7 +180,7 @@ class MaskDINOFusionHead(BaseModule):
                 inside = logits > 0
                 masks[: len(chosen), rows] = inside
                 area += inside.sum((1, 2))
-                total += (logits.sigmoid() * inside).sum((1, 2))
+                total += logits.sigmoid_().mul_(inside).sum((1, 2))
         return total / (area + 1e-6)
 
     # ----------------------------------------------------------------- panoptic
@@ -197,7 +197,7 @@ class MaskDINOFusionHead(BaseModule):
         own_area = torch.zeros(len(kept), dtype=torch.long, device=scores.device)
         winner = torch.empty(frames.output, dtype=torch.long, device=scores.device)
         for rows, logits in mask_strips(queries.mask_logits(kept), frames):
-            probs = logits.sigmoid()
+            probs = logits.sigmoid_()
             own_area += (probs >= 0.5).sum((1, 2))
             best = (probs * scores[:, None, None]).argmax(0)
             winner[rows] = 2 * best + (probs.gather(0, best[None])[0] >= 0.5)
@@ -264,6 +264,6 @@ def _rearranged(masks: Tensor, order: Tensor) -> Tensor:
     """masks[order] in the memory of masks (n, H, W), which can be gigabytes; ``order`` has at most n entries."""
     if not len(order):
         return masks[:0]
-    for rows in row_strips(len(order), *masks.shape[1:]):
+    for rows in row_strips(len(order), *masks.shape[1:], masks.device):
         masks[: len(order), rows] = masks[:, rows][order]
     return masks[: len(order)]

@@ -1,5 +1,7 @@
 """What differs between the host and a device."""
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -19,6 +21,13 @@ def _stacked(values) -> Tensor:
     if isinstance(values, (list, tuple)):
         return torch.stack([_stacked(value) for value in values])
     return torch.as_tensor(values, dtype=torch.float32)
+
+
+@lru_cache(maxsize=128)
+@torch.inference_mode(False)
+def counting(start: int, stop: int, step: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """``torch.arange``, made once: the sizes of a training step repeat. Not to be changed in place."""
+    return torch.arange(start, stop, step, dtype=dtype, device=device)
 
 
 def chunk_elements(device: torch.device) -> int:

@@ -1,5 +1,6 @@
 """Point sampling: the loss and the matching look at masks only in random points (PointRend)."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 from mmmaskdino.structures import Shape
 
 from .host import from_host
-from .rows import sum_rows
+from .rows import RowScatter, sum_rows
 
 
 class PointFeatures(NamedTuple):
@@ -53,6 +54,23 @@ class PointFeatures(NamedTuple):
         with torch.autocast(mask_embeds.device.type, enabled=False):
             logits = mask_embeds.float() @ self.features
             return logits if self.cells is None else _sample(logits, self.cells, self.shares)
+
+    def spreader(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """The way back of some of the :meth:`logits`: from gradients in chosen points to those of the products.
+
+        Returns:
+            Callable: From gradients (num_masks, num_chosen) and int64 indices of points, each once per mask, to the
+            gradient (num_masks, columns of ``features``) of ``mask_embeds @ features``.
+        """
+        if self.cells is None:
+            return lambda grads, index: grads.new_zeros(len(grads), self.features.shape[1]).scatter_(1, index, grads)
+        scatter = RowScatter.of(self.cells, self.shares, self.features.shape[1])
+
+        def spread(grads: Tensor, index: Tensor) -> Tensor:
+            of_points = grads.new_zeros(len(grads), len(self.cells)).scatter_(1, index, grads)
+            return scatter.add_up(of_points.T.contiguous()).T
+
+        return spread
 
 
 def bilinear_cells(points: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,13 @@
 """Weighted sums of the rows of a table, the fast way to interpolate many channels, and their gradients."""
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from .host import counting
 
 
 def sum_rows(table: Tensor, rows: Tensor, shares: Tensor) -> Tensor:
@@ -19,24 +24,38 @@ def sum_rows(table: Tensor, rows: Tensor, shares: Tensor) -> Tensor:
     return _RowSum.apply(table, rows, shares)
 
 
-def scatter_rows(grads: Tensor, rows: Tensor, shares: Tensor, num_rows: int) -> Tensor:
+class RowScatter(NamedTuple):
     """The transpose of :func:`sum_rows`: each row of the result adds up what the places (n, m) that name it weigh.
 
-    Args:
-        grads (Tensor): (n, dim), contiguous.
-        rows (Tensor): (n, m) integer indices into the result.
-        shares (Tensor): (n, m) weights.
-        num_rows (int): Rows of the result.
-
-    Returns:
-        Tensor: (num_rows, dim).
+    torch's own gradient adds single rows in random order; with the places sorted, this too is a sum of rows.
     """
-    # torch's own gradient adds single rows in random order; with the places sorted, this too is a sum of rows.
-    order, places = rows.flatten().sort()
-    starts = torch.searchsorted(order, torch.arange(num_rows, dtype=order.dtype, device=order.device), out_int32=True)
-    sources = torch.arange(len(rows), dtype=torch.int32, device=rows.device)[:, None].expand_as(rows)
-    sources, shares = (x.flatten().index_select(0, places) for x in (sources, shares))
-    return F.embedding_bag(sources, grads, starts, per_sample_weights=shares, mode='sum')
+
+    sources: Tensor
+    """(n * m,) int32 place of each term, by row of the result."""
+    starts: Tensor
+    """(num_rows,) int32 first term of each row."""
+    shares: Tensor
+    """(n * m,) weight of each term."""
+
+    @classmethod
+    def of(cls, rows: Tensor, shares: Tensor, num_rows: int) -> 'RowScatter':
+        """Find the order of the terms.
+
+        Args:
+            rows (Tensor): (n, m) integer indices into the result.
+            shares (Tensor): (n, m) weights.
+            num_rows (int): Rows of the result.
+        """
+        order, places = rows.flatten().sort()
+        found = counting(0, num_rows, 1, order.dtype, order.device)
+        starts = torch.searchsorted(order, found, out_int32=True)
+        sources = counting(0, len(rows), 1, torch.int32, rows.device)[:, None].expand_as(rows)
+        sources, shares = (x.flatten().index_select(0, places) for x in (sources, shares))
+        return cls(sources, starts, shares)
+
+    def add_up(self, values: Tensor) -> Tensor:
+        """(num_rows, dim) from values (n, dim), contiguous."""
+        return F.embedding_bag(self.sources, values, self.starts, per_sample_weights=self.shares, mode='sum')
 
 
 class _RowSum(torch.autograd.Function):
@@ -47,5 +66,6 @@ class _RowSum(torch.autograd.Function):
         return F.embedding_bag(rows, table, per_sample_weights=shares, mode='sum')
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
-        return scatter_rows(grad.contiguous(), *ctx.saved_tensors, ctx.num_rows), None, None
+        return RowScatter.of(*ctx.saved_tensors, ctx.num_rows).add_up(grad.contiguous()), None, None

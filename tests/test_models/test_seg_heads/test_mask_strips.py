@@ -11,7 +11,7 @@ from mmmaskdino.models.seg_heads.mask_strips import resized_bands
 @pytest.mark.parametrize('elements', [2**24, 100])
 def test_bands_as_a_whole(monkeypatch, output, heights, elements):
     """However the maps are cut, the result is the plain bilinear resize."""
-    monkeypatch.setattr(mask_strips, 'STRIP_ELEMENTS', elements)
+    monkeypatch.setattr(mask_strips, 'strip_elements', lambda device: elements)
     maps = torch.randn(3, 23, 17)
     got = torch.cat(list(resized_bands(iter(maps.split(heights, 1)), (23, 17), output)), 1)
     expected = F.interpolate(maps[None], size=output, mode='bilinear', align_corners=False)[0]

@@ -181,7 +181,7 @@ def test_wrong_predictions_are_refused():
 
 @pytest.fixture(params=[1, 3000, 2**24])
 def strip_elements(request, monkeypatch):
-    monkeypatch.setattr(mask_strips, 'STRIP_ELEMENTS', request.param)
+    monkeypatch.setattr(mask_strips, 'strip_elements', lambda device: request.param)
     return request.param
 
 
@@ -451,7 +451,7 @@ class LargestFloat(TorchDispatchMode):
     ],
 )
 def test_no_float_map_is_larger_than_a_strip(options, num_queries, monkeypatch):
-    monkeypatch.setattr(mask_strips, 'STRIP_ELEMENTS', 20_000)
+    monkeypatch.setattr(mask_strips, 'strip_elements', lambda device: 20_000)
     frames = ImageFrames((64, 96), (60, 90), (300, 400))
     with LargestFloat() as largest:
         predict(random_predictions(num_queries=num_queries), frames, **options)

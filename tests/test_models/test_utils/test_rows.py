@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmmaskdino.models.utils.rows import scatter_rows, sum_rows
+from mmmaskdino.models.utils.rows import RowScatter, sum_rows
 
 
 @pytest.fixture(params=[torch.int32, torch.int64])
@@ -22,7 +22,7 @@ def test_scatter_is_the_transpose(problem):
     table, rows, shares = problem
     grads = torch.randn(11, 8, dtype=torch.float64)
     dense = torch.zeros(11, 30, dtype=torch.float64).scatter_add_(1, rows.long(), shares)
-    torch.testing.assert_close(scatter_rows(grads, rows, shares, 30), dense.T @ grads)
+    torch.testing.assert_close(RowScatter.of(rows, shares, 30).add_up(grads), dense.T @ grads)
 
 
 def test_nothing_to_sum():

@@ -1,0 +1,100 @@
+"""Losses of masks in the points where each mask is most uncertain, with little memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from mmmaskdino.models.utils.host import chunk_elements
+from mmmaskdino.models.utils.points import PointFeatures
+
+from .point_sampler import PointSampler
+
+
+class MaskTask(NamedTuple):
+    """What the masks of an image are compared with, where, and how."""
+
+    features: PointFeatures
+    """Mask features in all drawn points."""
+    masks: Tensor
+    """(num_gts, points) true masks there."""
+    objects: Tensor
+    """(num_masks,) int64 object of each predicted mask."""
+    sampler: PointSampler
+    """Chooses the points of each mask."""
+    losses: Mapping[str, Callable[[Tensor, Tensor], Tensor]]
+    """Losses (num_masks,) of logits and truth (num_masks, num_points), by name."""
+
+    def parts(self) -> Iterator[slice]:
+        """Ranges of masks whose logits in all points are few enough to be computed together."""
+        step = max(1, chunk_elements(self.masks.device) // self.masks.shape[1])
+        # At least one: a rank without objects has losses too, of no masks.
+        for start in range(0, max(1, len(self.objects)), step):
+            yield slice(start, start + step)
+
+    def wanted(self) -> Callable[[slice, Tensor], Tensor]:
+        """Looks up the truth of some masks in their chosen points, (n, num_points) both."""
+        first = self.objects[:, None] * self.masks.shape[1]
+        return lambda part, index: self.masks.take(first[part] + index)
+
+    def compare(self, logits: Tensor, wanted: Tensor) -> list[Tensor]:
+        """Losses (n,) of some masks in their chosen points."""
+        return [loss(logits, wanted) for loss in self.losses.values()]
+
+
+def sampled_mask_losses(mask_embeds: Tensor, task: MaskTask) -> dict[str, Tensor]:
+    """Losses per mask.
+
+    The logits in all drawn points, of which a mask keeps a few, are many more numbers than everything else that
+    training stores. Here only the chosen points and logits are kept; the losses are computed again in the backward
+    pass, part by part.
+
+    Args:
+        mask_embeds (Tensor): (num_masks, mask_dims).
+        task (MaskTask): The rest.
+
+    Returns:
+        dict[str, Tensor]: By the names of ``task.losses``, (num_masks,) float32.
+    """
+    with torch.autocast(mask_embeds.device.type, enabled=False):
+        values = _SampledLosses.apply(mask_embeds.float(), task.features.features, task)
+    return dict(zip(task.losses, values, strict=True))
+
+
+class _SampledLosses(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, mask_embeds: Tensor, table: Tensor, task: MaskTask) -> tuple[Tensor, ...]:
+        values, kept, wanted = [], None, task.wanted()
+        for part in task.parts():
+            logits = task.features.logits(mask_embeds[part]).contiguous()  # by mask: that is how points are chosen
+            index = task.sampler.select(logits)
+            if kept is None:  # in one piece each: small ones between large temporaries would split the memory up
+                shape = (len(mask_embeds), index.shape[1])
+                kept = logits.new_empty(shape), index.new_empty(shape, dtype=torch.int32)
+            logits = torch.gather(logits, 1, index, out=kept[0][part])
+            kept[1][part] = index
+            values.append(task.compare(logits, wanted(part, index)))
+        ctx.task = task
+        ctx.save_for_backward(mask_embeds, table, *kept)
+        return tuple(torch.cat(of_loss) for of_loss in zip(*values, strict=True))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        mask_embeds, table, all_logits, all_index = ctx.saved_tensors
+        wanted, spread = ctx.task.wanted(), ctx.task.features.spreader()
+        grad_embeds, grad_table = torch.empty_like(mask_embeds), torch.zeros_like(table)
+        columns = table.T
+        for part in ctx.task.parts():
+            logits, index = all_logits[part].detach(), all_index[part].long()
+            with torch.enable_grad():
+                losses = ctx.task.compare(logits.requires_grad_(), wanted(part, index))
+            (grad,) = torch.autograd.grad(losses, logits, [g[part] for g in grads])
+            grad = spread(grad, index)
+            torch.mm(grad, columns, out=grad_embeds[part])
+            grad_table.addmm_(mask_embeds[part].T, grad)
+        return grad_embeds, grad_table, None
