@@ -6,11 +6,12 @@ import tarfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
 # Where files keep their weights: mmengine, then detectron2, detrex, and the official code of DINO and Swin.
@@ -19,7 +20,12 @@ STATE_KEYS = ('state_dict', 'model')
 ALLOWED = {
     ('builtins', 'set'),
     ('collections', 'Counter'),  # the milestones of mmengine's MultiStepLR
+    ('collections', 'Counter'),
     ('collections', 'OrderedDict'),
+    ('collections', 'defaultdict'),
+    ('collections', 'deque'),
+    # In checkpoints of a training run: the history of its losses. Unpickling one fills it with plain data.
+    ('mmengine.logging.history_buffer', 'HistoryBuffer'),
     ('_codecs', 'encode'),
     ('numpy', 'dtype'),
     ('numpy', 'ndarray'),
@@ -30,8 +36,6 @@ ALLOWED = {
     ('torch._utils', '_rebuild_tensor_v2'),
     ('torch._utils', '_rebuild_parameter'),
 }
-# In checkpoints of a training run: the history of its losses.
-IGNORED = {('mmengine.logging.history_buffer', 'HistoryBuffer')}
 
 
 class Checkpoint(NamedTuple):
@@ -60,7 +64,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f'checkpoint {path} does not exist')
-    content = _read_pickle(path) if path.suffix == '.pkl' else _read_torch(path)
+    content = _read_pickle(path) if path.suffix == '.pkl' else read_torch_file(path)
     if not isinstance(content, Mapping):
         raise ValueError(f'{path} holds a {type(content).__name__}, expected a dict of tensors by name')
     tensors = next((content[key] for key in STATE_KEYS if isinstance(content.get(key), Mapping)), content)
@@ -71,13 +75,22 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
     return Checkpoint(tensors, meta if isinstance(meta, dict) else {}, content)
 
 
-def _read_torch(path: Path) -> Any:
+def read_torch_file(path: Path, map_location: Any = 'cpu') -> Any:
+    """The content of a file of ``torch.save``: tensors, arrays, plain data and the history of losses.
+
+    Args:
+        path: The file.
+        map_location: As of ``torch.load``.
+
+    Raises:
+        ValueError: If it is damaged, of another kind, or asks for code to be run; nothing was run.
+    """
     _refuse_other_formats(path)
     try:
-        return torch.load(path, map_location='cpu', weights_only=True)
+        return torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError:
         # Arrays and the history of losses, which torch does not admit by itself (2.1 has no way to add to its list).
-        return _read_restricted(path)
+        return _read_restricted(path, map_location)
     except Exception as error:
         raise ValueError(f'{path} is damaged or no checkpoint of torch: {_first_line(error)}') from error
 
@@ -92,12 +105,12 @@ def _refuse_other_formats(path: Path) -> None:
                 raise ValueError(f'{path} was refused: it is a TorchScript program, expected a file of torch.save')
 
 
-def _read_restricted(path: Path) -> Any:
+def _read_restricted(path: Path, map_location: Any) -> Any:
     if not zipfile.is_zipfile(path):
         raise ValueError(f'{path} is damaged or no checkpoint of torch: expected a file that torch.save has written')
     restricted = SimpleNamespace(Unpickler=_Unpickler, load=_load, __name__='restricted')
     try:
-        return torch.load(path, map_location='cpu', pickle_module=restricted, weights_only=False)
+        return torch.load(path, map_location=map_location, pickle_module=restricted, weights_only=False)
     except Exception as error:
         raise ValueError(f'{path} was refused: {_first_line(error)}') from error
 
@@ -115,10 +128,8 @@ class _Unpickler(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         module = {'__builtin__': 'builtins'}.get(module, module)  # the name in older protocols
-        if (module, name) in IGNORED:
-            return _Ignored
         if (module, name) == ('builtins', 'getattr'):
-            return _ignored_attribute
+            return _method_of_history
         if (module, name) in ALLOWED or (module == 'torch' and isinstance(getattr(torch, name, None), torch.dtype)):
             return super().find_class(module, name)
         raise pickle.UnpicklingError(
@@ -127,17 +138,12 @@ class _Unpickler(pickle.Unpickler):
         )
 
 
-class _Ignored:
-    """Stands for an object whose content is not wanted."""
-
-    def __setstate__(self, state: Any) -> None:
-        """Forget the content."""
-
-
-def _ignored_attribute(owner: Any, name: str) -> None:
-    """Stands for ``getattr``, by which the history names its own methods."""
-    if owner is not _Ignored:
+def _method_of_history(owner: Any, name: str) -> Any:
+    """Stands for ``getattr``, by which the history of losses names its own methods."""
+    method = vars(HistoryBuffer).get(name) if owner is HistoryBuffer and isinstance(name, str) else None
+    if not isinstance(method, FunctionType):
         raise pickle.UnpicklingError(f'it asks for getattr of {owner!r}, which could run code; nothing was run')
+    return method
 
 
 def _load(file: Any, **kwargs: Any) -> Any:

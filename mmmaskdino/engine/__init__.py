@@ -6,6 +6,7 @@ from mmmaskdino.engine.fused_adamw import FusedAdamW
 from mmmaskdino.engine.non_finite_hook import NonFiniteError, NonFiniteHook
 from mmmaskdino.engine.resumable_checkpoint_hook import ResumableCheckpointHook
 from mmmaskdino.engine.resumable_loop import ResumableTrainLoop
+from mmmaskdino.engine.safe_loading import load_local
 from mmmaskdino.engine.stop_signal_hook import StopSignalHook
 from mmmaskdino.engine.undecayed_norm_constructor import UndecayedNormConstructor
 
@@ -22,4 +23,5 @@ __all__ = [
     'UndecayedNormConstructor',
     'find_resumable_checkpoint',
     'is_complete',
+    'load_local',
 ]
