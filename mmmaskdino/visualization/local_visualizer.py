@@ -56,6 +56,8 @@ class MaskDINOVisualizer(DetLocalVisualizer):
     ) -> np.ndarray:
         if not len(instances):
             return image
+        if isinstance(palette, Sequence) and not isinstance(palette, str):
+            palette = [tuple(color) for color in palette]  # lists in a config; mmengine takes those for several colours
         if 'bboxes' in instances:
             instances = instances.new()  # shares the data, but not the boxes that are set here
             instances.bboxes = _clip(instances.bboxes, image)

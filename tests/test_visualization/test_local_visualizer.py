@@ -92,3 +92,9 @@ def test_name_of_a_segment_lies_on_it(visualizer, image, monkeypatch):
 def test_text_is_never_tiny(visualizer, monkeypatch, size, drawn_size):
     monkeypatch.setattr(Visualizer, 'draw_texts', lambda self, texts, positions, font_sizes: font_sizes)
     assert visualizer.draw_texts('cat', torch.zeros(2), font_sizes=size) == drawn_size
+
+
+def test_palette_of_lists_is_drawn_as_one_of_tuples(visualizer, image):
+    expected = visualizer.draw_instances(image, instances(2))
+    visualizer.dataset_meta = dict(visualizer.dataset_meta, palette=[[255, 0, 0], [0, 0, 255]])
+    np.testing.assert_array_equal(visualizer.draw_instances(image, instances(2)), expected)
