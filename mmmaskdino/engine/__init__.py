@@ -2,6 +2,7 @@ from mmmaskdino.engine.atomic_backend import AtomicLocalBackend
 from mmmaskdino.engine.checkpoint_files import find_resumable_checkpoint, is_complete
 from mmmaskdino.engine.class_count_hook import ClassCountCheckHook
 from mmmaskdino.engine.class_matching_hook import ClassMatchingHook
+from mmmaskdino.engine.compile_hook import CompileHook
 from mmmaskdino.engine.fused_adamw import FusedAdamW
 from mmmaskdino.engine.non_finite_hook import NonFiniteError, NonFiniteHook
 from mmmaskdino.engine.resumable_checkpoint_hook import ResumableCheckpointHook
@@ -14,6 +15,7 @@ __all__ = [
     'AtomicLocalBackend',
     'ClassCountCheckHook',
     'ClassMatchingHook',
+    'CompileHook',
     'FusedAdamW',
     'NonFiniteError',
     'NonFiniteHook',

@@ -13,7 +13,7 @@ from mmmaskdino.models.utils.host import from_host
 from mmmaskdino.models.utils.positions import sine_frequencies
 from mmmaskdino.structures import Memory, Shape
 
-from .transformer_layers import EncoderLayer
+from .transformer_layers import EncoderLayer, run_layer
 
 
 @MODELS.register_module()
@@ -33,6 +33,8 @@ class MaskDINOPixelDecoder(BaseModule):
         num_points (int): Sampled points per head and level.
         num_layers (int): Encoder layers.
         ffn_dim (int): Hidden channels of the feed-forward networks.
+        with_cp (bool): Activation checkpointing: a training step runs the encoder layers twice and stores their inputs
+            only.
 
     Raises:
         ValueError: If the strides do not fit together.
@@ -49,8 +51,10 @@ class MaskDINOPixelDecoder(BaseModule):
         num_points: int = 4,
         num_layers: int = 6,
         ffn_dim: int = 2048,
+        with_cp: bool = False,
     ) -> None:
         super().__init__()
+        self.with_cp = with_cp
         self.in_channels, self.in_strides = tuple(in_channels), tuple(in_strides)
         self.encoder_strides = tuple(encoder_strides)
         self._check_strides()
@@ -130,7 +134,7 @@ class MaskDINOPixelDecoder(BaseModule):
         memory = Memory(torch.cat([m.flatten(2).transpose(1, 2) for m in maps], 1), shapes, padding)
         position = self._position(shapes, maps[0])
         for layer in self.layers:
-            memory = layer(memory, position, references)
+            memory = run_layer(layer, memory, position, references, with_cp=self.with_cp)
         return (self._mask_features(features[0], memory) if self.with_masks else None), memory
 
     def _check_features(self, features: Sequence[Tensor]) -> None:

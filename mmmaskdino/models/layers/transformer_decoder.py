@@ -12,7 +12,7 @@ from mmmaskdino.structures import Memory
 
 from .mlp import MLP
 from .prediction_heads import PredictionHeads
-from .transformer_layers import DecoderLayer
+from .transformer_layers import DecoderLayer, run_layer
 
 
 class LayerOutput(NamedTuple):
@@ -35,6 +35,7 @@ class MaskDINOTransformerDecoder(BaseModule):
         num_points (int): Sampled points per head and level.
         num_layers (int): Layers.
         ffn_dim (int): Hidden channels of the feed-forward networks.
+        with_cp (bool): Activation checkpointing: a training step runs the layers twice and stores their inputs only.
     """
 
     def __init__(
@@ -45,9 +46,10 @@ class MaskDINOTransformerDecoder(BaseModule):
         num_points: int = 4,
         num_layers: int = 9,
         ffn_dim: int = 2048,
+        with_cp: bool = False,
     ) -> None:
         super().__init__()
-        self.dim = dim
+        self.dim, self.with_cp = dim, with_cp
         self.register_buffer('frequencies', sine_frequencies(dim // 2), persistent=False)
         self.embed_position = MLP(2 * dim, dim, dim, 2)
         self.layers = nn.ModuleList(
@@ -89,7 +91,7 @@ class MaskDINOTransformerDecoder(BaseModule):
             # Each layer's attention sees the references as given; a learned start alone gets a gradient through it.
             seen = references.detach() if i else references
             position = self._position(seen).to(hidden_state.dtype)
-            hidden_state = layer(hidden_state, position, seen, memory, visible)
+            hidden_state = run_layer(layer, hidden_state, position, seen, memory, visible, with_cp=self.with_cp)
             outputs.append(LayerOutput(hidden_state, references))
             if i + 1 < len(self.layers):
                 # As in the released weights: from the un-normalised state.

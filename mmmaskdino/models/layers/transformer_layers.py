@@ -1,14 +1,30 @@
 """Post-norm transformer layers of the pixel decoder and of the transformer decoder."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mmmaskdino.models.utils.host import is_traced
 from mmmaskdino.structures import Memory
 
 from .deformable_attention import DeformableAttention
+
+
+def run_layer(layer: nn.Module, *args: Any, with_cp: bool) -> Any:
+    """Run a layer; with ``with_cp`` only its arguments are kept and the backward pass runs it again.
+
+    Args:
+        layer (nn.Module): Any layer without randomness.
+        args (Any): What it takes.
+        with_cp (bool): Activation checkpointing (Chen et al., 2016); where no gradient is needed it changes nothing.
+    """
+    if with_cp and torch.is_grad_enabled():
+        return checkpoint(layer, *args, use_reentrant=False, preserve_rng_state=False)
+    return layer(*args)
 
 
 class FeedForward(nn.Sequential):

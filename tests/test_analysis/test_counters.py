@@ -1,0 +1,41 @@
+import torch
+
+from mmmaskdino.analysis import OperationCounter
+
+
+def count(function):
+    counter = OperationCounter()
+    with counter:
+        function()
+    return counter
+
+
+def test_operations_and_gradients():
+    x = torch.randn(3, requires_grad=True)
+    counter = count(lambda: (x * 2).sum().backward())
+    assert counter.operations['mul'] == 2 and counter.operations['sum'] == 1 and not counter.waits
+
+
+def test_reads_of_values_and_of_sizes_are_waits():
+    x, index = torch.randn(5), torch.randint(3, (5,))
+    assert count(lambda: x.sum().item()).waits == {'_local_scalar_dense': 1}
+    assert count(lambda: bool((x > 0).all())).waits == {'_local_scalar_dense': 1}
+    assert count(lambda: (x > 0).nonzero()).waits == {'nonzero': 1}
+    assert sum(count(lambda: x[x > 0]).waits.values()) == 1
+    assert not count(lambda: x[index]).waits
+    assert sum(count(lambda: x.repeat_interleave(index)).waits.values()) == 1
+    assert not count(lambda: x.repeat_interleave(2)).waits
+
+
+def test_what_follows_a_copy_to_the_host_waits_no_more():
+    x = torch.randn(5)
+    assert count(lambda: [value.item() for value in (x.cpu() * 2)]).waits == {'cpu': 1}
+    assert count(lambda: x.cpu().cpu()).waits == {'cpu': 1}
+
+
+def test_it_counts_on():
+    counter, x = OperationCounter(), torch.randn(3)
+    for _ in range(2):
+        with counter:
+            x.sum().item()
+    assert counter.waits == {'_local_scalar_dense': 2}

@@ -1,0 +1,44 @@
+"""The counts that the project promises, of the full model: they do not depend on the machine."""
+
+import pytest
+
+from mmmaskdino.analysis.benchmark import panoptic_waits
+from mmmaskdino.analysis.models import PEERS, TRAINING, Case, Subject, build_model, interleaved, load_config
+from mmmaskdino.analysis.report import AIMS
+
+SMALL = Case(training=True, size=(64, 64))
+
+
+@pytest.fixture(scope='module')
+def config(project_root):
+    return project_root / 'configs/maskdino/maskdino_r50_coco_instance.py'
+
+
+def test_training_step_has_few_operations_and_waits_once(config):
+    """Once, for the matching costs, whatever the number of images, objects and layers."""
+    counter = Subject(build_model(str(config))).count(TRAINING._replace(size=(64, 64)))
+    assert sum(counter.operations.values()) <= AIMS['operations']
+    assert counter.waits == {'cpu': 1}
+
+
+@pytest.mark.parametrize('num_segments', [3, 100])
+def test_panoptic_results_wait_once_whatever_the_number_of_segments(num_segments):
+    assert panoptic_waits(num_segments) == 1
+
+
+def test_parts_of_a_step_and_of_an_inference(config):
+    subject = Subject(build_model(str(config), {'model.panoptic_head.decoder.num_layers': 1}))
+    assert set(subject.run(SMALL)) == {'forward', 'matching', 'loss', 'backward'}
+    assert set(subject.run(SMALL._replace(training=False))) == {'forward', 'results'}
+    times = interleaved(dict(one=subject, two=subject), SMALL, rounds=2)
+    assert [len(times[name]) for name in ('one', 'two')] == [2, 2]
+
+
+@pytest.mark.parametrize('name', PEERS)
+def test_peers_are_there(name):
+    assert load_config(name).model.type in ('DINO', 'Mask2Former', 'MaskRCNN')
+
+
+def test_unknown_model_is_refused():
+    with pytest.raises(ValueError, match="expected one of .* or a config file, got 'YOLO'"):
+        load_config('YOLO')
