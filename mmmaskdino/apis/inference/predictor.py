@@ -111,7 +111,8 @@ class Predictor:
         self._windows = (cfg.model.get('test_cfg') or {}).get('mode') == 'slide'
         self._scope = cfg.default_scope
         with DefaultScope.overwrite_default_scope(self._scope):
-            self._loader, self._pipeline = _build_pipeline(_with_views(cfg, steps) if tta else steps)
+            steps = _with_views(cfg, steps) if tta else steps
+            self._loader, self._pipeline = _build_pipeline(steps, self.limits)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -259,11 +260,12 @@ def _with_views(cfg: Config, transforms: list[dict]) -> list[dict]:
     return [*first, dict(last, transforms=[slot for slot in slots if slot])]
 
 
-def _build_pipeline(transforms: list[dict]) -> tuple[LoadCheckedImage, Compose]:
+def _build_pipeline(transforms: list[dict], limits: Limits) -> tuple[LoadCheckedImage, Compose]:
     """What reads an image, and what follows."""
     options = dict(transforms[0])
     if not options.pop('type').endswith('LoadImageFromFile'):
         raise ValueError(f'the test pipeline must begin with LoadImageFromFile, got {transforms[0]}')
+    options['max_pixels'] = int(limits.max_megapixels * MEGA)
     return LoadCheckedImage(**options), Compose(transforms[1:])
 
 

@@ -17,6 +17,7 @@ from mmmaskdino.datasets.image_loading import LoadCheckedImage
 from mmmaskdino.datasets.instance_checks import InstanceChecker
 from mmmaskdino.datasets.panoptic_checks import PanopticChecker, check_thing_order
 from mmmaskdino.datasets.panoptic_loading import LoadCocoPanopticAnnotations
+from mmmaskdino.stack import mmseg_works
 
 from .layout import Split, read_json
 
@@ -247,6 +248,10 @@ def _check_semantic(
     read_images: bool,
     on_progress: Progress,
 ) -> None:
+    if not mmseg_works():
+        raise DataError(
+            f'{summary.split.source}: label maps are read with mmseg; mmmaskdino doctor shows what is missing'
+        )
     from mmmaskdino.datasets.seg_map_loading import IGNORED, read_label_map
 
     split = summary.split

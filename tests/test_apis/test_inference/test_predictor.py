@@ -160,6 +160,17 @@ def test_a_large_image_is_reduced(model_files, make_image) -> None:
     assert prediction.sample.pred_instances.masks.shape[1:] == (50, 100)
 
 
+def test_the_limits_reach_the_reader(model_files, make_image) -> None:
+    image, files = make_image('image.png'), model_files('panoptic')
+    predictor = Predictor(*files, device='cpu', limits=Limits(max_megapixels=0.003))
+    with pytest.raises(DataError, match='image.png: .* 70 x 50 pixels.*limit is 0.003'):
+        predictor(image)
+    with pytest.raises(DataError, match='70 x 50 pixels.*limit is 0.003'):
+        predictor(cv2.imread(str(image)))
+    raised = Predictor(*files, device='cpu', limits=Limits(max_megapixels=500))
+    assert raised._loader.max_pixels == 500_000_000
+
+
 def test_what_the_network_gets_is_bounded(model_files, make_image) -> None:
     predictor = Predictor(*model_files('panoptic'), device='cpu', limits=Limits(max_input_megapixels=0.003))
     with pytest.raises(

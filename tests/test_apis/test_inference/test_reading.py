@@ -14,7 +14,7 @@ from mmmaskdino.apis.inference.reading import Limits, read_image, reduce_image
 from mmmaskdino.datasets.files import DataError
 from mmmaskdino.datasets.image_loading import LoadCheckedImage
 
-LOADER = LoadCheckedImage()
+LOADER = LoadCheckedImage(max_pixels=10**9)
 
 
 def write_bomb(path: Path, width: int, height: int) -> None:
