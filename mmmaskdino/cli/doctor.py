@@ -90,17 +90,23 @@ def find_optional() -> list[Finding]:
 
 
 def find_devices() -> list[Finding]:
-    """The CPU, each GPU, and whether mmcv's operators run on it; the stack has to be sound."""
+    """How mmcv's operators were compiled, the CPU and each GPU, and whether they run on it; the stack must be sound."""
     import torch
+    from mmcv.ops import get_compiler_version, get_compiling_cuda_version
 
+    cuda = get_compiling_cuda_version()
+    built = 'for the CPU alone' if cuda == 'not available' else f'for CUDA {cuda}'
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     findings = [
+        Finding('operators of mmcv', f'compiled with {get_compiler_version()} {built}'),
         Finding('CPU', f'{cores} cores, {torch.get_num_threads()} threads of torch'),
         _try_attention('cpu'),
     ]
     if not torch.cuda.is_available():
-        built = torch.version.cuda
-        why = f'torch is built for CUDA {built}, but no GPU is visible' if built else 'torch is built without CUDA'
+        of_torch = torch.version.cuda
+        why = (
+            f'torch is built for CUDA {of_torch}, but no GPU is visible' if of_torch else 'torch is built without CUDA'
+        )
         return [*findings, Finding('GPU', f'none ({why}); training on the CPU is for small models')]
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)

@@ -16,6 +16,7 @@ def test_a_sound_installation(capsys: pytest.CaptureFixture) -> None:
     text = capsys.readouterr().out
     assert torch.__version__.partition('+')[0] in text
     assert 'attention on cpu' in text and 'runs' in text
+    assert 'compiled with' in text
     assert text.endswith('Everything that is needed works.\n')
 
 
