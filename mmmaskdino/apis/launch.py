@@ -98,15 +98,35 @@ def process_group() -> Iterator[None]:
 
     Everything that holds the group (the runner, its model) must be gone by then: threads of gloo that outlive the
     interpreter abort the process now and then, after all its work is done.
+
+    Raises:
+        RuntimeError: Another process of the group has ended or does not answer.
     """
     try:
         yield
         if torch.distributed.is_initialized():
             torch.distributed.barrier()  # nobody leaves while another still waits for him
+    except RuntimeError as error:
+        if not _is_about_others(error):
+            raise
+        rank, num_processes = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        raise RuntimeError(
+            f'process {rank} of {num_processes} cannot go on: another process has ended or did not answer in time '
+            '(env_cfg.dist_cfg.timeout, in seconds). Its own error is the one to look for, in the output of the other '
+            'processes; after a kill for lack of memory there is none. Training goes on from the last checkpoint with '
+            '--resume'
+        ) from error
     finally:
         gc.collect()
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+
+
+def _is_about_others(error: RuntimeError) -> bool:
+    """Whether an error says that the communication with other processes has failed."""
+    if not torch.distributed.is_initialized():
+        return False
+    return isinstance(error, torch.distributed.DistBackendError) or 'gloo' in str(error).lower()
 
 
 def _check_options(cfg: Config, options: dict[str, Any]) -> None:

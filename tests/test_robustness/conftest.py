@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import socket
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmmaskdino.apis import prepare_launcher, process_group
 from mmmaskdino.datasets.shapes import make_shapes_dataset
 
 NO_EVALUATION = dict.fromkeys(('val_cfg', 'val_dataloader', 'val_evaluator', 'test_cfg', 'test_dataloader'))
@@ -88,12 +90,56 @@ def start(make_config: Callable[..., Config], tmp_path: Path) -> Callable[..., m
     return _start
 
 
-def _train(cfg: Config, hooks: tuple[Hook, ...], report: Path) -> None:
+@pytest.fixture
+def start_ranks(make_config: Callable[..., Config], tmp_path: Path) -> Callable[..., list[multiprocessing.Process]]:
+    """Starts one training in several processes, `hooks` by rank; what they leave behind is in `<work dir>_<rank>.*`."""
+
+    def _start(
+        work_dir: str, num_ranks: int, changes: dict | None = None, hooks: dict[int, Hook] | None = None
+    ) -> list[multiprocessing.Process]:
+        with socket.socket() as free:
+            free.bind(('127.0.0.1', 0))
+            port = free.getsockname()[1]
+        processes = []
+        for rank in range(num_ranks):
+            names = dict(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=num_ranks, LOCAL_WORLD_SIZE=num_ranks)
+            environment = {**names, 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': port}
+            path = tmp_path / f'{work_dir}_{rank}'
+            own = [hooks[rank]] if hooks and rank in hooks else []
+            arguments = (make_config(work_dir, changes), (*own, Losses(path.with_suffix('.jsonl'))))
+            process = multiprocessing.get_context('fork').Process(
+                target=_train, args=(*arguments, path.with_suffix('.txt'), environment)
+            )
+            process.start()
+            processes.append(process)
+        return processes
+
+    return _start
+
+
+def wait_for(processes: list[multiprocessing.Process], seconds: float = 240) -> list[int]:
+    """Exit status of each, minus the signal if one killed it. join() would also wait for workers of the killed."""
+    end = time.monotonic() + seconds
+    while any(process.exitcode is None for process in processes):
+        if time.monotonic() > end:
+            for process in processes:
+                process.kill()
+            pytest.fail('the training hangs')
+        time.sleep(0.05)
+    return [process.exitcode for process in processes]
+
+
+def _train(cfg: Config, hooks: tuple[Hook, ...], report: Path, environment: dict | None = None) -> None:
     try:
-        runner = Runner.from_cfg(cfg)
-        for hook in hooks:
-            runner.register_hook(hook)
-        runner.train()
+        with process_group():
+            if environment is not None:
+                os.environ.update({name: str(value) for name, value in environment.items()})
+                prepare_launcher(cfg, 'pytorch')
+            runner = Runner.from_cfg(cfg)
+            for hook in hooks:
+                runner.register_hook(hook)
+            runner.train()
+            del runner
     except Exception:
         report.write_text(traceback.format_exc())
         raise
@@ -104,12 +150,17 @@ def train(start: Callable[..., multiprocessing.Process]) -> Callable[..., int]:
     """Trains to the end and returns the exit status, minus the signal if one killed the process."""
 
     def _train_to_end(*args, **kwargs) -> int:
-        process = start(*args, **kwargs)
-        end = time.monotonic() + 240
-        while process.exitcode is None:  # join() also waits for the workers of a process that was killed
-            assert time.monotonic() < end, 'the training hangs'
-            time.sleep(0.05)
-        return process.exitcode
+        return wait_for([start(*args, **kwargs)])[0]
+
+    return _train_to_end
+
+
+@pytest.fixture
+def train_ranks(start_ranks: Callable[..., list[multiprocessing.Process]]) -> Callable[..., list[int]]:
+    """Trains in several processes to the end and returns their exit statuses."""
+
+    def _train_to_end(*args, **kwargs) -> list[int]:
+        return wait_for(start_ranks(*args, **kwargs))
 
     return _train_to_end
 
