@@ -13,6 +13,26 @@ bash tools/setup_env.sh "$stack"
 venv=.venv
 if [ "$stack" = classic ]; then venv=.venv-classic; fi
 
+# The page is tested in a real browser; without one its test says so.
+has_browser() {
+  for name in chromium chromium-browser google-chrome google-chrome-stable; do
+    if command -v "$name" >/dev/null; then return 0; fi
+  done
+  ls "$HOME"/.cache/ms-playwright/chromium* >/dev/null 2>&1
+}
+install_browser() {
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    if ! apt-get install -y -qq --no-install-recommends chromium; then
+      apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium
+    fi
+  else
+    "$venv/bin/python" -m playwright install chromium
+  fi
+}
+if ! has_browser; then
+  install_browser >"$venv/browser.log" 2>&1 || echo "run_tests.sh: no browser could be installed, see $venv/browser.log" >&2
+fi
+
 export CUDA_VISIBLE_DEVICES=-1  # setup_env.sh compiles mmcv for the CPU
 failed=0
 if [ "$stack" = current ]; then
