@@ -1,10 +1,11 @@
 """Floating-point operations of a call, with those of deformable attention."""
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Size
 from torch.utils.flop_counter import FlopCounterMode
 
 aten = torch.ops.aten
@@ -25,30 +26,22 @@ def count_flops(function: Callable[[], Any]) -> int:
     return counter.get_total_flops()
 
 
-def _raw(formula: Callable[..., int]) -> Callable[..., int]:
-    """Hand the formula the tensors themselves, where torch would hand it their shapes."""
-    formula._get_raw = True
-    return formula
-
-
-@_raw
-def _sum_of_rows(table: Tensor, rows: Tensor, *args: Any, **kwargs: Any) -> int:
+def _sum_of_rows(table: Size, rows: Size, *args: Any, **kwargs: Any) -> int:
     """A weight times a row, added up."""
-    return 2 * rows.numel() * table.shape[1]
+    return 2 * prod(rows) * table[1]
 
 
-@_raw
-def _grid_sample(maps: Tensor, grid: Tensor, *args: Any, **kwargs: Any) -> int:
+def _grid_sample(maps: Size, grid: Size, *args: Any, **kwargs: Any) -> int:
     """Four cells times their weights, per channel and sample."""
-    return 2 * 4 * maps.shape[1] * grid.shape[:-1].numel()
+    return 2 * 4 * maps[1] * prod(grid[:-1])
 
 
-@_raw
-def _attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> int:
+def _attention(query: Size, key: Size, value: Size, *args: Any, **kwargs: Any) -> int:
     """Products with the keys and with the values."""
-    return 2 * query.shape[:-1].numel() * key.shape[-2] * (key.shape[-1] + value.shape[-1])
+    return 2 * prod(query[:-1]) * key[-2] * (key[-1] + value[-1])
 
 
+# torch hands the formulas the shapes of the tensors.
 FORMULAS = {
     aten._embedding_bag_forward_only: _sum_of_rows,
     aten._embedding_bag: _sum_of_rows,
