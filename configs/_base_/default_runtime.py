@@ -12,6 +12,7 @@ default_hooks = dict(
 custom_hooks = [
     dict(type='ClassCountCheckHook'),
     dict(type='ClassMatchingHook'),
+    dict(type='BoundedHistoryHook'),
     dict(type='NonFiniteHook'),
     dict(type='StopSignalHook'),
 ]

@@ -5,6 +5,7 @@ default_hooks = dict(visualization=dict(type='SegVisualizationHook'))
 custom_hooks = [
     dict(type='mmdet.ClassCountCheckHook'),
     dict(type='ClassMatchingHook'),
+    dict(type='BoundedHistoryHook'),
     dict(type='NonFiniteHook'),
     dict(type='StopSignalHook'),
 ]

@@ -1,4 +1,5 @@
 from mmmaskdino.engine.atomic_backend import AtomicLocalBackend
+from mmmaskdino.engine.bounded_history_hook import BoundedHistoryHook
 from mmmaskdino.engine.checkpoint_files import find_resumable_checkpoint, is_complete
 from mmmaskdino.engine.class_count_hook import ClassCountCheckHook
 from mmmaskdino.engine.class_matching_hook import ClassMatchingHook
@@ -13,6 +14,7 @@ from mmmaskdino.engine.undecayed_norm_constructor import UndecayedNormConstructo
 
 __all__ = [
     'AtomicLocalBackend',
+    'BoundedHistoryHook',
     'ClassCountCheckHook',
     'ClassMatchingHook',
     'CompileHook',
