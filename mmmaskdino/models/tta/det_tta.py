@@ -22,7 +22,7 @@ class MaskDINOTTA(ViewsTTA):
 
     Views are merged before results are made: all results follow from the merged queries by the rules of the fusion
     head, in the frame of the largest view, and its thresholds apply to them. Instances and panoptic segments come from
-    queries that were merged by the IoU of their masks (boxes, of a model without masks), see :func:`merged_queries`;
+    queries that were merged by the IoU of their masks or, of things, of their boxes, see :func:`merged_queries`;
     semantic maps from the average of the views' class maps. A single upright view gives what the model itself gives.
 
     Of each view the queries and mask features are kept, so memory grows with the number of views, not with the
@@ -30,7 +30,7 @@ class MaskDINOTTA(ViewsTTA):
 
     Args:
         module (dict | nn.Module): The detector.
-        merge_iou (float): Least IoU of masks that are merged, in (0, 1].
+        merge_iou (float): Least IoU of masks or boxes that are merged, in (0, 1].
         tta: The other arguments of mmengine's ``BaseTTAModel``.
 
     Raises:

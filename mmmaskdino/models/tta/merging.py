@@ -46,7 +46,7 @@ def merged_queries(
         views (Sequence[View]): At least one.
         reference (View): One of them, whose frame the result has.
         fusion (MaskDINOFusionHead): Reads the class logits.
-        merge_iou (float): Least IoU of masks (of boxes, of a model without masks) within a group.
+        merge_iou (float): Least IoU with the leader of a group, of the masks or, of things, of the boxes.
 
     Returns:
         ImageQueries | GridQueries: Of a single view its own queries; else groups by descending score.
@@ -61,7 +61,7 @@ def merged_queries(
         masks = torch.cat([masks_in(reference, view, i) for view, i in zip(views, chosen, strict=True)])
     scores, labels = probs.max(-1)
     of_view = np.repeat(np.arange(len(views)), [len(i) for i in chosen])
-    similarity = _box_ious(boxes) if masks is None else _mask_ious(masks)
+    similarity = _similarity(boxes, masks, labels < fusion.num_things_classes)
     group = group_queries(scores.cpu().numpy(), labels.cpu().numpy(), of_view, similarity.cpu().numpy(), merge_iou)
     group = torch.from_numpy(group).to(scores.device)
     num_groups = int(group.max()) + 1
@@ -110,6 +110,12 @@ def _best_queries(class_scores: Tensor, fusion: MaskDINOFusionHead) -> Tensor:
     """Indices of the queries with the highest class scores."""
     best = class_scores.amax(-1)
     return best.topk(min(len(best), fusion.settings.max_per_image)).indices
+
+
+def _similarity(boxes: Tensor, masks: Tensor | None, is_thing: Tensor) -> Tensor:
+    """IoU (n, n) of the masks, or of the boxes of things if that is larger: the box of stuff means nothing."""
+    by_box = _box_ious(boxes) * is_thing
+    return by_box if masks is None else torch.maximum(_mask_ious(masks), by_box)
 
 
 def _mask_ious(masks: Tensor) -> Tensor:

@@ -61,11 +61,19 @@ def test_the_same_view_twice_changes_nothing(fusion) -> None:
     assert torch.equal(segments, fusion.panoptic_map(view.queries, view.frames)) and len(segments.unique()) == 3
 
 
-@pytest.mark.parametrize(('probs', 'area'), [([[0.1, 0.6]], LEFT), ([[0.6, 0.3]], RIGHT)])
-def test_another_class_or_place_stays_apart(fusion, probs, area) -> None:
+@pytest.mark.parametrize(('probs', 'place'), [([[0.1, 0.6]], 0), ([[0.6, 0.3]], 1)])
+def test_another_class_or_place_stays_apart(fusion, probs, place) -> None:
     first = make_view([[0.8, 0.1]], [LEFT], BOXES[:1])
-    merged = merged_queries([first, make_view(probs, [area], BOXES[:1])], first, fusion, 0.5)
+    second = make_view(probs, [(LEFT, RIGHT)[place]], [BOXES[place]])
+    merged = merged_queries([first, second], first, fusion, 0.5)
     torch.testing.assert_close(merged.cls_logits.sigmoid(), torch.tensor([[0.8, 0.1], *probs]) / 2)
+
+
+@pytest.mark.parametrize(('num_things', 'num_groups'), [(2, 1), (0, 2)])
+def test_boxes_of_things_tell_as_well(num_things: int, num_groups: int) -> None:
+    fusion = MaskDINOFusionHead(num_things, 2 - num_things, test_cfg=dict(instance_on=False, panoptic_on=True))
+    views = [make_view([[0.8, 0.1]], [area], BOXES[:1]) for area in (LEFT, RIGHT)]
+    assert len(merged_queries(views, views[0], fusion, 0.5).boxes) == num_groups
 
 
 def test_without_masks_boxes_decide() -> None:
