@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from copy import deepcopy
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
+from mmengine.optim import OptimWrapper
 from mmengine.registry import DefaultScope
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
@@ -120,6 +122,29 @@ def test_two_processes_are_one(results):
             assert torch.equal(first, second) and first.isfinite().all(), f'{case}: {name}'
             error = (first - expected).norm() / expected.norm().clamp(min=1)
             assert error < 1e-5, f'{case}: {name}: {error}'
+
+
+def test_accumulated_gradients_are_those_of_the_large_batch(make_case):
+    """Where all parts have as many objects: each part divides by its own number."""
+    case = make_case('maskdino_r50_coco_panoptic', counts=[3, 1, 1, 3])
+    weights = []
+    for num_parts in (1, 2):
+        torch.manual_seed(7)
+        model = MODELS.build(ConfigDict(case['model']))
+        model.load_state_dict(case['state_dict'])
+        remove_randomness(model.panoptic_head)
+        model.train()
+        optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1e-3)
+        wrapper = OptimWrapper(optimizer, accumulative_counts=num_parts)
+        size = len(case['inputs']) // num_parts
+        for first in range(0, len(case['inputs']), size):
+            part = {key: deepcopy(case[key][first : first + size]) for key in ('inputs', 'data_samples')}
+            model.train_step(part, wrapper)
+        weights.append({name: p.detach() for name, p in model.named_parameters() if p.requires_grad})
+    for name, expected in weights[0].items():
+        step = expected - case['state_dict'][name]
+        assert (weights[1][name] - expected).norm() <= 1e-4 * step.norm().clamp(min=1e-3), name
+    assert any(not torch.equal(tensor, case['state_dict'][name]) for name, tensor in weights[0].items())
 
 
 if __name__ == '__main__':
