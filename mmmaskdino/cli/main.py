@@ -11,6 +11,7 @@ from types import ModuleType
 from mmmaskdino.cli.messages import CommandError
 from mmmaskdino.version import __version__
 
+INTERRUPTED = 130  # what shells report of a program that was ended with Ctrl-C
 COMMANDS = {
     'train': 'train a model',
     'test': 'evaluate weights, also with test-time augmentation',
@@ -30,7 +31,7 @@ mmmaskdino COMMAND --help shows the options of a command. A first round with one
   mmmaskdino test pets.py work_dirs/pets/iter_5000.pth
   mmmaskdino predict photos/ --config pets.py --weights work_dirs/pets/iter_5000.pth --out results
 
-Exit status: 0 done, 1 failed or something was found wrong, 2 the command line is wrong.
+Exit status: 0 done, 1 failed or something was found wrong, 2 the command line is wrong, 130 interrupted.
 """
 
 
@@ -74,18 +75,32 @@ def run_command(command: str, argv: Sequence[str] | None = None, prog: str | Non
     Raises:
         SystemExit: As of :func:`main`.
     """
-    module = importlib.import_module(f'mmmaskdino.cli.{command}')
-    parser = argparse.ArgumentParser(
-        prog=prog, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    module.add_arguments(parser)
+    parser = build_parser(command, prog)
     args = parser.parse_args(argv)
     try:
         if command != 'doctor':
             load_package()
-        return module.run(args)
+        return _module(command).run(args)
     except CommandError as error:
         raise SystemExit(f'{parser.prog}: {error}') from None
+    except KeyboardInterrupt:
+        print(f'\n{parser.prog}: interrupted', file=sys.stderr)
+        return INTERRUPTED
+
+
+def build_parser(command: str, prog: str | None = None) -> argparse.ArgumentParser:
+    """The parser of a command's arguments.
+
+    Args:
+        command: Its name.
+        prog: Name in front of messages; None for the script's.
+    """
+    module = _module(command)
+    parser = argparse.ArgumentParser(
+        prog=prog, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    module.add_arguments(parser)
+    return parser
 
 
 def load_package() -> ModuleType:
@@ -103,6 +118,10 @@ def load_package() -> ModuleType:
         except StackError as error:
             raise CommandError(str(error)) from error
     return package
+
+
+def _module(command: str) -> ModuleType:
+    return importlib.import_module(f'mmmaskdino.cli.{command}')
 
 
 def _command_list() -> str:

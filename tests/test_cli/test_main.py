@@ -72,6 +72,17 @@ def test_scripts_of_tools_are_the_same_commands(
     assert capsys.readouterr().out == expected
 
 
+def test_an_interruption_has_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def interrupt(args: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('mmmaskdino.cli.convert.run', interrupt)
+    assert main(['convert', 'a.pth', 'b.pth', '--config', 'c.py']) == 130
+    assert capsys.readouterr().err == '\nmmmaskdino convert: interrupted\n'
+
+
 def test_only_expected_errors_become_messages() -> None:
     with pytest.raises(CommandError, match='of the data'), errors_as_messages(ValueError):
         raise ValueError('of the data')

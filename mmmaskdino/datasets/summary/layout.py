@@ -70,9 +70,9 @@ def find_splits(path: Path, kind: str | None = None) -> list[Split]:
     found = [split for split in splits if split is not None and kind in (None, split.kind)]
     if not found:
         raise DataError(
-            f'{path}: no {kind or ""} dataset found here. Expected a COCO json (images, annotations, categories) with '
-            'its images in this folder or below, or a folder of images and one of label maps (PNGs of one channel) '
-            'with the same names'
+            f'{path}: no {f"{kind} " if kind else ""}dataset found here. Expected a COCO json (images, annotations, '
+            'categories) with its images in this folder or below, or a folder of images and one of label maps (PNGs of '
+            'one channel) with the same names'
         )
     return sorted(found, key=lambda split: (KINDS.index(split.kind), _rank(split.name), split.name))
 

@@ -69,7 +69,7 @@ def test_other_files_are_no_dataset(tmp_path: Path) -> None:
     (tmp_path / 'a.json').write_text('{"version": 1}')
     (tmp_path / 'b.json').write_text(json.dumps({'images': [], 'categories': [], 'annotations': [{'caption': 'a'}]}))
     save(tmp_path / 'a.jpg')
-    with pytest.raises(DataError, match='no  dataset found here. Expected a COCO json'):
+    with pytest.raises(DataError, match='no dataset found here. Expected a COCO json'):
         find_splits(tmp_path)
     with pytest.raises(DataError, match='no panoptic dataset'):
         find_splits(tmp_path, 'panoptic')
