@@ -82,7 +82,8 @@ def case(request, tmp_path, monkeypatch):
         )
     )
     monkeypatch.setattr('mmengine.registry.MODELS.build', lambda cfg: FakeModel(kind))
-    monkeypatch.setattr('mmengine.runner.load_checkpoint', lambda model, *args, **kwargs: None)
+    loader = 'mmmaskdino.visualization.predicted_dataset.load_checkpoint'
+    monkeypatch.setattr(loader, lambda model, *args, **kwargs: None)
     return config, kind
 
 
