@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -98,7 +99,7 @@ class Predictor:
         cfg_options: dict[str, Any] | None = None,
         tta: bool = False,
     ) -> None:
-        cfg = config.copy() if isinstance(config, Config) else load_config(config, cfg_options)
+        cfg = _read_config(config, cfg_options)
         thresholds = dict(
             score_thr=score_thr, max_per_image=max_per_image, object_mask_thr=object_mask_thr, overlap_thr=overlap_thr
         )
@@ -238,6 +239,15 @@ class Predictor:
             Prediction(item.name, item.image, sample.cpu(), item.size)
             for item, sample in zip(batch, samples, strict=True)
         ]
+
+
+def _read_config(config: str | Path | Config, options: dict[str, Any] | None) -> Config:
+    """The config with its options; a given one is left as it is."""
+    if not isinstance(config, Config):
+        return load_config(config, options)
+    cfg = copy.deepcopy(config)
+    cfg.merge_from_dict(options or {})
+    return cfg
 
 
 def _test_pipeline(cfg: Config) -> list[dict]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from mmdet.apis import DetInferencer
+from mmengine.config import Config
 from mmseg.apis import MMSegInferencer
 
 from mmmaskdino.apis import Failure, Limits, Predictor
@@ -63,6 +64,16 @@ def test_thresholds_apply(model_files, make_image, panoptic) -> None:
     assert counts[0.99] < counts[0.0]
     none = Predictor(*files, device='cpu', object_mask_thr=1.0)(image).sample.pred_panoptic_seg.sem_seg
     assert none.unique().tolist() == [10]
+
+
+def test_a_given_config_is_left_as_it_is(model_files, make_image) -> None:
+    files = model_files('panoptic')
+    cfg = Config.fromfile(files.config)
+    before = cfg.pretty_text
+    options = {'model.test_cfg.max_per_image': 4}
+    predictor = Predictor(cfg, files.weights, device='cpu', kinds=['instances'], score_thr=0.0, cfg_options=options)
+    assert len(predictor(make_image('image.png')).sample.pred_instances) == 4
+    assert cfg.pretty_text == before
 
 
 def test_only_wanted_results_are_computed(model_files, make_image) -> None:
