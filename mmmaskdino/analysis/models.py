@@ -107,6 +107,13 @@ class Subject:
         self.model.zero_grad(set_to_none=True)
         return self._stopwatch.take()
 
+    def loss(self, case: Case) -> Tensor:
+        """Sum of all losses of a training step, with its graph."""
+        images, samples = self._batch(case)
+        self.model.train()
+        torch.manual_seed(1)
+        return _total(self.model.loss(images, copy.deepcopy(samples)))
+
     def count(self, case: Case) -> OperationCounter:
         """Operations and waits of a case that has run before."""
         self.run(case)
@@ -122,7 +129,10 @@ class Subject:
     def _batch(self, case: Case) -> tuple[Tensor, list[DetDataSample]]:
         if case not in self._batches:
             torch.manual_seed(0)
-            self._batches[case] = make_batch(case.bs, case.size, case.num_objects, device=self.device)
+            head = getattr(self.model, 'panoptic_head', None)
+            counts = getattr(head, 'num_things_classes', 80), getattr(head, 'num_stuff_classes', 0)
+            batch = make_batch(case.bs, case.size, case.num_objects, *counts, device=self.device)
+            self._batches[case] = batch
         return self._batches[case]
 
     def _train(self, images: Tensor, samples: list[DetDataSample]) -> None:

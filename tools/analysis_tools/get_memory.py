@@ -1,0 +1,47 @@
+"""Estimate the memory of a training step and the batch that fits on GPUs of several sizes; runs on the CPU.
+
+    python tools/analysis_tools/get_memory.py configs/maskdino/maskdino_r50_coco_panoptic.py --shape 1024 1024
+    python tools/analysis_tools/get_memory.py configs/maskdino/maskdino_r50_coco_panoptic.py --with-cp --amp
+
+The model behind the estimate is described in docs/performance.md.
+"""
+
+import argparse
+import sys
+
+from mmengine.config import DictAction
+
+from mmmaskdino.analysis.training_memory import training_memory
+
+GPUS = (8, 12, 16, 24, 40, 80)
+CHECKPOINTED = ('backbone.with_cp', 'panoptic_head.pixel_decoder.with_cp', 'panoptic_head.decoder.with_cp')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file of a detector')
+    parser.add_argument('--shape', type=int, nargs=2, default=[1024, 1024], metavar=('H', 'W'), help='of the images')
+    parser.add_argument('--with-cp', action='store_true', help=f'activation checkpointing: {", ".join(CHECKPOINTED)}')
+    parser.add_argument('--amp', action='store_true', help='mixed precision')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value changes of the config')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    options = dict(args.cfg_options or {})
+    if args.with_cp:
+        options |= {f'model.{key}': True for key in CHECKPOINTED}
+    try:
+        memory = training_memory(args.config, options, args.amp)
+    except (ValueError, OSError) as error:
+        sys.exit(f'get_memory.py: {error}')
+    shape = tuple(args.shape)
+    print(f'parameters, gradients, moments: {memory.fixed / 2**30:.2f} GiB')
+    print(f'stored per image of {shape[0]} x {shape[1]}: {memory.of_image(shape) / 2**30:.2f} GiB')
+    for gib in GPUS:
+        print(f'{gib:3} GB GPU: batch {memory.largest_batch(gib, shape)}')
+
+
+if __name__ == '__main__':
+    main()
