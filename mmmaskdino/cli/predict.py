@@ -31,7 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--weights', required=True, help='checkpoint file or URL')
     parser.add_argument('--out', required=True, help='folder of the results')
     parser.add_argument(
-        '--save', nargs='+', choices=('pictures', *KINDS), default=['pictures'], help='default: pictures'
+        '--save',
+        nargs='+',
+        choices=('pictures', *KINDS),
+        default=['pictures'],
+        metavar='RESULT',
+        help='what to write, of those above; only these results are computed (default: pictures)',
     )
     parser.add_argument(
         '--draw',
