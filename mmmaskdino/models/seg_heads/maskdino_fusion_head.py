@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.registry import MODELS
+from mmdet.structures.mask import encode_mask_results
 from mmengine.model import BaseModule
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import Tensor
@@ -12,6 +13,9 @@ from torch import Tensor
 from .fusion_settings import FusionSettings
 from .image_queries import ImageFrames, ImageQueries, boxes_px
 from .mask_strips import combined_strips, mask_strips, row_strips
+
+# Pixels of the masks that are there at a time, one byte each, before they are encoded.
+ENCODED_PIXELS = 2**28
 
 
 @MODELS.register_module()
@@ -85,7 +89,7 @@ class MaskDINOFusionHead(BaseModule):
         Returns:
             list[dict]: Per image, what ``test_cfg`` switches on:
             ``ins_results``: InstanceData, best first: bboxes (n, 4) xyxy in pixels, scores (n,), labels (n,) and, if
-            there are masks, masks (n, H, W) bool.
+            there are masks, masks (n, H, W) bool, or with ``rle_masks`` a list of n COCO run-length codes.
             ``pan_results``: PixelData, sem_seg (1, H, W) int32: label + instance id * INSTANCE_OFFSET, the id of things
             counting from 1, of stuff 0; pixels of no segment are num_classes.
             ``sem_results``: PixelData, sem_seg (1, H, W) int64: labels.
@@ -144,8 +148,11 @@ class MaskDINOFusionHead(BaseModule):
         if with_masks:
             # A query can be chosen for several classes, but its mask is built once.
             unique, which = chosen.unique(return_inverse=True)
-            masks = torch.zeros(len(chosen), *frames.output, dtype=torch.bool, device=chosen.device)
-            quality = self._build_masks(queries, unique, frames, masks)
+            if self.settings.rle_masks:
+                masks, quality = self._encoded_masks(queries, unique, frames)
+            else:
+                masks = torch.zeros(len(chosen), *frames.output, dtype=torch.bool, device=chosen.device)
+                quality = self._build_masks(queries, unique, frames, masks)
             scores = scores * quality[which]
         scores, order = scores.sort(descending=True, stable=True)
         keep = scores >= self.settings.score_thr
@@ -153,7 +160,8 @@ class MaskDINOFusionHead(BaseModule):
         bboxes = boxes_px(queries.boxes[chosen[order]], frames)
         results = InstanceData(bboxes=bboxes, scores=scores, labels=labels[order])
         if with_masks:
-            results.masks = _rearranged(masks, which[order])
+            order = which[order]
+            results.masks = [masks[i] for i in order.tolist()] if self.settings.rle_masks else _rearranged(masks, order)
         return results
 
     def choose_instances(self, cls_logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -182,6 +190,16 @@ class MaskDINOFusionHead(BaseModule):
                 area += inside.sum((1, 2))
                 total += logits.sigmoid_().mul_(inside).sum((1, 2))
         return total / (area + 1e-6)
+
+    def _encoded_masks(self, queries: ImageQueries, chosen: Tensor, frames: ImageFrames) -> tuple[list[dict], Tensor]:
+        """Run-length codes and quality (n,) of the masks of n chosen queries, a few masks at a time."""
+        step = max(1, ENCODED_PIXELS // (frames.output[0] * frames.output[1]))
+        codes, quality = [], [chosen.new_zeros(0, dtype=torch.float32)]
+        for part in chosen.split(step):
+            masks = torch.zeros(len(part), *frames.output, dtype=torch.bool, device=part.device)
+            quality.append(self._build_masks(queries, part, frames, masks))
+            codes += encode_mask_results(masks.cpu().numpy())
+        return codes, torch.cat(quality)
 
     # ----------------------------------------------------------------- panoptic
 

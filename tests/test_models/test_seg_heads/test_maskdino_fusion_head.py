@@ -6,9 +6,10 @@ import torch.nn.functional as F
 from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.registry import MODELS
 from mmengine.structures import BaseDataElement
+from pycocotools import mask as mask_utils
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmmaskdino.models.seg_heads import MaskDINOFusionHead, mask_strips
+from mmmaskdino.models.seg_heads import MaskDINOFusionHead, mask_strips, maskdino_fusion_head
 from mmmaskdino.models.seg_heads.image_queries import ImageFrames, ImageQueries
 
 THINGS, STUFF, QUERIES = 5, 3, 14
@@ -438,6 +439,20 @@ class LargestFloat(TorchDispatchMode):
         if isinstance(result, torch.Tensor) and result.is_floating_point():
             self.numel = max(self.numel, result.numel())
         return result
+
+
+@pytest.mark.parametrize('pixels', [1, 3 * 75 * 57, 2**28])
+@pytest.mark.parametrize('score_thr', [0.0, 0.2, 1.0])
+def test_run_length_codes_are_the_masks(pixels, score_thr, monkeypatch):
+    monkeypatch.setattr(maskdino_fusion_head, 'ENCODED_PIXELS', pixels)
+    predictions, frames = random_predictions(), FRAMES['padded and odd']
+    plain = predict(predictions, frames, score_thr=score_thr)['ins_results']
+    coded = predict(predictions, frames, score_thr=score_thr, rle_masks=True)['ins_results']
+    assert len(coded) == len(coded.masks) == len(plain) and isinstance(coded.masks, list)
+    for field in ('scores', 'labels', 'bboxes'):
+        torch.testing.assert_close(coded[field], plain[field])
+    for code, mask in zip(coded.masks, plain.masks, strict=True):
+        assert torch.equal(torch.from_numpy(mask_utils.decode(code)).bool(), mask)
 
 
 @pytest.mark.parametrize('num_queries', [2, QUERIES])
