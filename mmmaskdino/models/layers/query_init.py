@@ -35,6 +35,8 @@ class EncoderQuerySelection(BaseModule):
 
     # A proposal that touches the border of the canvas is no candidate.
     proposal_range = (0.01, 0.99)
+    # Nor is one exactly on the border of the range (the first of 50 cells), also in runtimes that divide less exactly.
+    border_width = 1e-6
 
     def __init__(
         self, num_queries: int, proposal_sizes: Sequence[float], initial_boxes: str = 'predicted', dim: int = 256
@@ -99,7 +101,7 @@ class EncoderQuerySelection(BaseModule):
         )
         proposals = torch.cat([centers, sizes[None]], -1)
         low, high = self.proposal_range
-        invalid = ~((proposals > low) & (proposals < high)).all(-1)
+        invalid = ~((proposals > low + self.border_width) & (proposals < high - self.border_width)).all(-1)
         if memory.padding is not None:
             return proposals, invalid | memory.padding
         return proposals, invalid.expand(len(memory.tokens), -1)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 
-from mmmaskdino.models.layers import EncoderQuerySelection, LearnedQueries, PredictionHeads, decode_masks
+from mmmaskdino.models.layers import EncoderQuerySelection, LearnedQueries, PredictionHeads, decode_masks, query_init
 from mmmaskdino.models.utils import boxes_from_query_masks
 from mmmaskdino.structures import Memory
 
@@ -153,3 +153,14 @@ def test_only_selected_queries_supervise_initial_denoising():
     assert make_selection().supervises_initial_denoising
     assert not LearnedQueries(3, 32).supervises_initial_denoising
     assert MODELS.get('EncoderQuerySelection') is EncoderQuerySelection
+
+
+@pytest.mark.parametrize('factor', [1 - 2**-22, 1 + 2**-22])
+def test_a_centre_on_the_border_is_no_candidate_however_it_is_rounded(make_memory, monkeypatch, factor):
+    selection = EncoderQuerySelection(num_queries=3, proposal_sizes=[0.1], dim=32)
+    memory = make_memory([(50, 3)])  # the first row's centre is 0.01, the last one's 0.99
+    _, expected = selection._proposals(memory)
+    assert expected.view(2, 50, 3)[:, [0, -1]].all() and not expected.view(2, 50, 3)[:, 1:-1].any()
+    centers = query_init.cell_centers
+    monkeypatch.setattr(query_init, 'cell_centers', lambda *args: centers(*args) * factor)
+    assert torch.equal(selection._proposals(memory)[1], expected)
