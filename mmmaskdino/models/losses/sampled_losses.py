@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -31,9 +32,11 @@ class MaskTask(NamedTuple):
 
     def parts(self) -> Iterator[slice]:
         """Ranges of masks whose logits in all points are few enough to be computed together."""
-        step = max(1, chunk_elements(self.masks.device) // self.masks.shape[1])
+        most = max(1, chunk_elements(self.masks.device) // self.masks.shape[1])
         # At least one: a rank without objects has losses too, of no masks.
-        for start in range(0, max(1, len(self.objects)), step):
+        num_parts = max(1, math.ceil(len(self.objects) / most))
+        step = max(1, math.ceil(len(self.objects) / num_parts))  # all about the same, to use the same memory
+        for start in range(0, num_parts * step, step):
             yield slice(start, start + step)
 
     def wanted(self) -> Callable[[slice, Tensor], Tensor]:
