@@ -1,5 +1,6 @@
 """The points in which masks are compared."""
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -98,6 +99,10 @@ class PointSampler:
 @lru_cache(maxsize=1)
 def _threads(num: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(num, thread_name_prefix='point-sampler')
+
+
+if hasattr(os, 'register_at_fork'):  # a forked process has none of the threads and would wait for them
+    os.register_at_fork(after_in_child=_threads.cache_clear)
 
 
 def _labelled_points(targets: Targets, points: Tensor) -> Tensor:

@@ -1,3 +1,5 @@
+import multiprocessing
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -43,6 +45,19 @@ def test_the_most_uncertain_candidates_and_the_rest_as_drawn():
         rest[chosen] = False
         assert rest.sum() == 45
         assert row[chosen].abs().max() <= row[:60][rest].abs().min()
+
+
+def test_selection_in_a_forked_process():
+    """Threads do not survive a fork; what the parent started must not be waited for."""
+    sampler, logits = PointSampler(20, 3.0, 0.75), torch.randn(40, 65)
+    expected = sampler.select(logits)
+    context = multiprocessing.get_context('fork')
+    reader, writer = context.Pipe(duplex=False)
+    child = context.Process(target=lambda: writer.send(sampler.select(logits).tolist()), daemon=True)
+    child.start()
+    arrived = reader.poll(60)
+    child.kill()
+    assert arrived and reader.recv() == expected.tolist()
 
 
 @pytest.mark.parametrize(('ratio', 'num_random'), [(0.0, 20), (1.0, 0)])
