@@ -52,7 +52,7 @@ def load(name):
     cfg.model.backbone.update(
         dict(pretrained=False) if cfg.model.backbone.type == 'TimmBackbone' else dict(init_cfg=None)
     )
-    if 'size' in cfg.model.data_preprocessor:
+    if cfg.model.data_preprocessor.get('size'):
         cfg.model.data_preprocessor.size = SIZE
     return cfg
 
