@@ -82,16 +82,16 @@ def plot(figures: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     matplotlib.use('Agg')
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 2, figsize=(10, 3.2), layout='constrained')
+    labels = [Path(name).stem for name in figures]  # a config is named by its path
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.2), sharey=True, layout='constrained')
     for axis, case in zip(axes, ('inference', 'training'), strict=True):
-        starts = dict.fromkeys(figures, 0.0)
-        for part in ('forward', 'results', 'matching', 'loss', 'backward'):
+        starts = [0.0] * len(figures)
+        for color, part in enumerate(('forward', 'results', 'matching', 'loss', 'backward')):
             seconds = [of_model[case]['parts'].get(part, 0.0) for of_model in figures.values()]
-            if any(seconds):
-                axis.barh(list(figures), seconds, left=list(starts.values()), label=part)
-                starts = {name: starts[name] + value for name, value in zip(starts, seconds, strict=True)}
+            axis.barh(labels, seconds, left=starts, label=part, color=f'C{color}')
+            starts = [start + value for start, value in zip(starts, seconds, strict=True)]
         axis.set(title=case, xlabel='seconds')
-        axis.invert_yaxis()
-        axis.legend()
+    axes[0].invert_yaxis()  # shared: the first model on top
+    figure.legend(*axes[0].get_legend_handles_labels(), loc='outside right center')
     figure.savefig(path)
     plt.close(figure)
