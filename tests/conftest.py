@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 
 torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', 2)))
@@ -23,12 +24,17 @@ def _seed() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _same_default_scope() -> Iterator[None]:
-    """Tools and inferencers set mmengine's default scope for good, which a later test would find."""
-    before = DefaultScope._instance_dict.copy()
+def _same_current_instances() -> Iterator[None]:
+    """Tools and runners set mmengine's default scope and logger for good, which a later test would find.
+
+    Such a logger may hold a file that is closed since: mmengine would fail to write to it.
+    """
+    managers = (DefaultScope, MMLogger)
+    before = [manager._instance_dict.copy() for manager in managers]
     yield
-    DefaultScope._instance_dict.clear()
-    DefaultScope._instance_dict.update(before)
+    for manager, instances in zip(managers, before, strict=True):
+        manager._instance_dict.clear()
+        manager._instance_dict.update(instances)
 
 
 @pytest.fixture(scope='session')
