@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 
 from mmmaskdino.apis.launch import build_runner, load_config, prepare_launcher
 from mmmaskdino.apis.tta import enable_tta
+from mmmaskdino.datasets.files import DataError
 
 
 def build_test_config(args: Namespace) -> Config:
@@ -83,12 +84,32 @@ def evaluate(cfg: Config, out: str | None) -> None:
     Args:
         cfg: With `load_from`.
         out: File of the predictions.
+
+    Raises:
+        DataError: Two images of the dataset would be drawn into one file.
     """
     runner = build_runner(cfg)
     _keep_one_writer(runner)
+    _check_names_of_pictures(runner)
     if out is not None:
         runner.test_evaluator.metrics.append(_dump_metric(cfg, out))
     runner.test()
+
+
+def _check_names_of_pictures(runner: Runner) -> None:
+    """mmdet's hook names pictures by the last part of the image's name alone."""
+    if not any(getattr(hook, 'draw', False) and getattr(hook, 'test_out_dir', None) for hook in runner.hooks):
+        return
+    dataset = runner.test_dataloader.dataset
+    seen: dict[str, str] = {}
+    for index in range(len(dataset)):
+        path = dataset.get_data_info(index)['img_path']
+        other = seen.setdefault(Path(path).name, path)
+        if other != path:
+            raise DataError(
+                f'--show-dir would draw {other} and {path} into one file; `mmmaskdino predict` and '
+                'tools/analysis_tools/draw_results.py keep them apart'
+            )
 
 
 def _dump_metric(cfg: Config, path: str) -> BaseMetric:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from mmmaskdino.datasets.files import DataError, read_file
 from mmmaskdino.datasets.panoptic_ids import MAX_SEGMENT_ID, ids_to_rgb, read_panoptic_png
+from mmmaskdino.evaluation.output_files import OutputFolder, result_names
 from mmmaskdino.evaluation.panoptic_quality import PanopticImage
 
 
@@ -76,20 +77,24 @@ class PanopticWriter:
 
     Args:
         outfile_prefix: First part of the paths.
-        ann_file: Json with the 'images', whose file names the PNGs take over.
+        ann_file: Json with the 'images', whose file names the PNGs take over, with their subfolders.
         category_ids: Category id of each class index.
         backend_args: Arguments of mmengine's file backend, for ``ann_file``.
+
+    Raises:
+        DataError: The json is missing, unreadable or lacks a key, or the PNGs of two images would be one file.
     """
 
     def __init__(
         self, outfile_prefix: str, ann_file: str, category_ids: list[int], backend_args: dict[str, Any] | None = None
     ) -> None:
-        self.folder = Path(f'{outfile_prefix}.panoptic')
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder = OutputFolder(Path(f'{outfile_prefix}.panoptic'))
         self.category_ids = category_ids
         self.ann_file = ann_file
         images = read_json(ann_file, ['images'], backend_args)['images']
-        self.file_names = {image['id']: Path(image['file_name']).with_suffix('.png').name for image in images}
+        names = result_names([_field(image, 'file_name', f'{ann_file}: an image') for image in images], ann_file)
+        ids = [_field(image, 'id', f'{ann_file}: an image') for image in images]
+        self.file_names = {image_id: f'{name}.png' for image_id, name in zip(ids, names, strict=True)}
 
     def write(self, image_id: int, image: PanopticImage) -> dict:
         """Write the PNG of one image.
@@ -99,11 +104,12 @@ class PanopticWriter:
 
         Raises:
             DataError: The image is not listed in ``ann_file``.
+            ValueError: A link leads out of the folder.
         """
         if image_id not in self.file_names:
             raise DataError(f'{self.ann_file}: no image has the id {image_id}')
         file_name = self.file_names[image_id]
-        Image.fromarray(ids_to_rgb(image.id_map)).save(self.folder / file_name)
+        Image.fromarray(ids_to_rgb(image.id_map)).save(self.folder.file(file_name))
         segments = [
             dict(id=int(i), category_id=self.category_ids[label])
             for i, label in zip(image.ids, image.labels, strict=True)
@@ -112,7 +118,8 @@ class PanopticWriter:
 
     def write_json(self, annotations: list[dict]) -> None:
         """Write the json with the entries of all images."""
-        self.folder.with_name(f'{self.folder.name}.json').write_text(json.dumps(dict(annotations=annotations)))
+        path = self.folder.path
+        path.with_name(f'{path.name}.json').write_text(json.dumps(dict(annotations=annotations)))
 
 
 def read_categories(ann_file: str, backend_args: dict[str, Any] | None = None) -> list[dict]:

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from mmmaskdino.datasets.files import DataError
+from mmmaskdino.evaluation.output_files import OutputFolder
 
 from .predictor import Failure, Prediction, Predictor
 from .sources import Video, find_images, is_video
-from .writers import InstanceWriter, OutputFolder, PanopticWriter, PictureWriter, SemanticWriter, VideoWriter, Writer
+from .writers import InstanceWriter, PanopticWriter, PictureWriter, SemanticWriter, VideoWriter, Writer
 
 SAVED = ('pictures', 'instances', 'panoptic', 'semantic')
 

@@ -1,7 +1,6 @@
 """What is to be predicted: image files, the frames of a video, and the names of their results."""
 
 import os
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +9,7 @@ import cv2
 import numpy as np
 
 from mmmaskdino.datasets.files import DataError
+from mmmaskdino.evaluation.output_files import result_names
 
 from .reading import Limits, check_size
 
@@ -57,16 +57,10 @@ def find_images(source: Path, left_out: tuple[Path, ...] = ()) -> tuple[list[Ima
             (paths if path.suffix.lower() in IMAGE_SUFFIXES else others).append(path)
     if not paths:
         raise DataError(f'{source}: no image in this folder (files that end with {", ".join(sorted(IMAGE_SUFFIXES))})')
-    return _with_names(source, paths), [str(path.relative_to(source)) for path in others]
-
-
-def _with_names(source: Path, paths: list[Path]) -> list[ImageFile]:
-    """Two images that differ in the suffix alone keep it in the names of their results."""
-    files = [path.relative_to(source).as_posix() for path in paths]
-    stems = [file.removesuffix(Path(file).suffix) for file in files]
-    counts = Counter(stem.lower() for stem in stems)  # some file systems do not tell A from a
-    names = [file if counts[stem.lower()] > 1 else stem for file, stem in zip(files, stems, strict=True)]
-    return [ImageFile(*fields) for fields in zip(paths, files, names, strict=True)]
+    file_names = [path.relative_to(source).as_posix() for path in paths]
+    names = result_names(file_names, str(source))
+    files = [ImageFile(*fields) for fields in zip(paths, file_names, names, strict=True)]
+    return files, [str(path.relative_to(source)) for path in others]
 
 
 class Video:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any, Protocol
 
 import cv2
@@ -12,6 +11,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from mmmaskdino.datasets.panoptic_ids import ids_to_rgb
+from mmmaskdino.evaluation.output_files import OutputFolder
 from mmmaskdino.evaluation.panoptic_metric import predicted_image
 from mmmaskdino.evaluation.panoptic_quality import VOID
 
@@ -26,34 +26,6 @@ class Writer(Protocol):
 
     def close(self) -> None:
         """Complete the files; what was written so far is there, also after an interruption."""
-
-
-class OutputFolder:
-    """The only place where anything is written.
-
-    Args:
-        path: The folder; it is made.
-
-    Raises:
-        NotADirectoryError: There is a file of that name.
-    """
-
-    def __init__(self, path: Path) -> None:
-        path.mkdir(parents=True, exist_ok=True)
-        self.path = path
-        self._root = path.resolve()
-
-    def file(self, *parts: str) -> Path:
-        """A path in the folder, whose parent is made.
-
-        Raises:
-            ValueError: It would lie outside, by its name or by a link.
-        """
-        path = self.path.joinpath(*parts)
-        if not path.parent.resolve().is_relative_to(self._root) or (path.is_symlink()):
-            raise ValueError(f'{path} leads out of the folder {self.path}; nothing is written there')
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
 
 
 class PictureWriter:

@@ -13,10 +13,11 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from mmmaskdino.apis import Limits, Predictor, predict_files
-from mmmaskdino.apis.inference.writers import JsonLists, OutputFolder
+from mmmaskdino.apis.inference.writers import JsonLists
 from mmmaskdino.cli.main import main
 from mmmaskdino.datasets import CheckedCocoPanopticDataset
 from mmmaskdino.datasets.shapes import METAINFO
+from mmmaskdino.evaluation.output_files import OutputFolder
 
 EVERYTHING = ('pictures', 'instances', 'panoptic', 'semantic')
 BROKEN = {'text_named_jpg.jpg', 'truncated.jpg', 'zero_bytes.jpg'}
@@ -150,10 +151,6 @@ def test_nothing_is_written_outside(panoptic, make_image, tmp_path: Path) -> Non
     with pytest.raises(ValueError, match='leads out of the folder'):
         predict_files(panoptic, tmp_path / 'in', tmp_path / 'out')
     assert not list((tmp_path / 'elsewhere').iterdir())
-    folder = OutputFolder(tmp_path / 'out')
-    for name in ('../a', '/etc/a', 'a/../../b'):
-        with pytest.raises(ValueError, match='leads out'):
-            folder.file(name)
 
 
 def test_a_second_run_into_a_subfolder_predicts_the_same_images(panoptic, make_image, tmp_path: Path) -> None:
