@@ -1,6 +1,7 @@
-"""Check a dataset, or write a config that trains on it.
+"""Check a dataset, divide it into training and validation images, or write a config that trains on it.
 
   mmmaskdino data check data/pets
+  mmmaskdino data split data/pets/pets.json --val-share 0.2
   mmmaskdino data config data/pets --out pets.py --gpu-memory 16
 
 PATH is a folder with COCO files (instances or panoptic) and their images, or with images and label maps (PNGs of one
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--quick', action='store_true', help='do not read images and PNGs; damaged files are not found then'
     )
     check.add_argument('--picture', help='diagrams to write; default: work_dirs/data_check/<name of the folder>.png')
+    _add_split(actions)
     config = actions.add_parser(
         'config',
         help='write a config of at most 25 lines that trains on a dataset',
@@ -38,6 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_shared(config)
     config.add_argument('--out', required=True, help='config file to write')
+    config.add_argument(
+        '--val',
+        type=Path,
+        metavar='JSON',
+        help='annotation file to evaluate, with that of PATH to train on; default: what is called val or test',
+    )
     config.add_argument('--gpu-memory', type=float, default=24, help='of each GPU in GiB (default: %(default)g)')
     config.add_argument('--gpus', type=int, default=1, help='number of GPUs (default: %(default)s)')
     config.add_argument(
@@ -47,6 +55,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     config.add_argument('--load-from', help='weights to start from; classes are matched by name')
     config.add_argument('--base', type=Path, help='config to inherit from; default: the one with ResNet-50')
     config.add_argument('--overwrite', action='store_true', help='replace the file of --out if it is there')
+
+
+def _add_split(actions: argparse._SubParsersAction) -> None:
+    split = actions.add_parser(
+        'split',
+        help='divide an annotation file into one for training and one for validation',
+        description='Divide the images of a COCO file (instances or panoptic) at random and write train.json and '
+        'val.json, which the other actions take instead of it. Images stay where they are.',
+    )
+    _add_shared(split)
+    split.add_argument(
+        '--val-share', type=float, default=0.2, help='share of the images for validation (default: %(default)g)'
+    )
+    split.add_argument('--seed', type=int, default=0, help='of the random choice (default: %(default)s)')
+    split.add_argument('--out', type=Path, help='folder to write to; default: NAME_split beside NAME.json')
+    split.add_argument('--overwrite', action='store_true', help='replace files that are there')
 
 
 def _add_shared(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +86,7 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check or write, and return the exit status."""
     with errors_as_messages(ValueError, OSError):
-        return (check if args.action == 'check' else write)(args)
+        return dict(check=check, split=divide, config=write)[args.action](args)
 
 
 def check(args: argparse.Namespace) -> int:
@@ -80,21 +104,41 @@ def check(args: argparse.Namespace) -> int:
     return int(num_problems > 0)
 
 
+def divide(args: argparse.Namespace) -> int:
+    """Write the two annotation files and say what is in them."""
+    from mmmaskdino.datasets.summary import divide_annotations, find_splits
+
+    splits = find_splits(args.path, args.kind)
+    if len(splits) > 1:
+        names = ', '.join(str(split.source) for split in splits)
+        raise ValueError(f'{args.path} has {len(splits)} parts ({names}); give the annotation file to divide')
+    (summary,) = _summaries(args, splits, read_images=False)
+    print()
+    for part in divide_annotations(summary, args.val_share, args.seed, args.out, args.overwrite):
+        print(f'wrote {part.path}: {part.num_images} images, {part.num_objects} objects')
+        if part.missing_classes:
+            print(f'note: it has no object of {", ".join(part.missing_classes)}; another --seed may be better')
+    return 0
+
+
 def write(args: argparse.Namespace) -> int:
     """Write the config and say what to do with it."""
-    from mmmaskdino.datasets.summary import TrainingPlan, find_splits, write_config
+    from mmmaskdino.datasets.summary import TrainingPlan, write_config
 
     out = Path(args.out)
     if out.exists() and not args.overwrite:
         raise ValueError(f'{out} exists; choose another name or replace it with --overwrite')
-    splits = find_splits(args.path, args.kind)
+    splits = _splits_to_train_on(args)
     kind = next(kind for kind in ('panoptic', 'instance', 'semantic') if any(s.kind == kind for s in splits))
     summaries = _summaries(args, [split for split in splits if split.kind == kind], read_images=False)
     plan = TrainingPlan(args.gpu_memory, args.gpus, args.epochs, args.load_from, args.base, args.image_size)
     write_config(summaries, plan, out)
     names = {summary.split.name for summary in summaries}
     if not names & {'val', 'test'}:
-        print('note: there is no validation data; the training data are evaluated, which says little')
+        print(
+            'note: there is no validation data; the training data are evaluated, which says little. mmmaskdino data '
+            'split divides them'
+        )
     others = sorted({split.kind for split in splits} - {kind})
     if others:
         print(f'note: {kind} data were chosen; --kind {" or ".join(others)} is there, too')
@@ -102,6 +146,20 @@ def write(args: argparse.Namespace) -> int:
         f'wrote {out}\n  check the data:  mmmaskdino data check {args.path}\n  train:           mmmaskdino train {out}'
     )
     return 0
+
+
+def _splits_to_train_on(args: argparse.Namespace) -> list:
+    from mmmaskdino.datasets.summary import find_splits, name_parts
+
+    splits = find_splits(args.path, args.kind)
+    if args.val is None:
+        return splits
+    if not args.path.is_file() or not args.val.is_file():
+        raise ValueError(
+            f'--val is an annotation file beside one of PATH to train on, got {args.val} and {args.path}, which are '
+            'not both files'
+        )
+    return name_parts(*splits, *find_splits(args.val, args.kind))
 
 
 def _summaries(args: argparse.Namespace, splits: list, read_images: bool) -> list:

@@ -16,7 +16,7 @@ COMMANDS = {
     'train': 'train a model',
     'test': 'evaluate weights, also with test-time augmentation',
     'predict': 'pictures and result files for images, folders and videos',
-    'data': 'check a dataset, or write a config for it',
+    'data': 'check or divide a dataset, or write a config for it',
     'convert': 'convert released weights, and back',
     'export': 'write a model as ONNX, checked, for other runtimes',
     'doctor': 'show what is installed, what is missing and what mends it',

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from mmmaskdino.cli.main import main
+from mmmaskdino.datasets.shapes import make_shapes_dataset
 
 # What makes a written config small enough for a test; the data, classes and schedule are the config's own.
 SMALL_HEAD = {
@@ -108,6 +109,20 @@ def test_tutorial(
     assert {path.stem for path in Path(f'results/{kind}/pictures').iterdir()} == {'000000', '000001'}
     results = dict(instance='instances.json', panoptic='panoptic.json', semantic='semantic')
     assert Path(f'results/{kind}', results[kind]).exists()
+
+
+def test_dividing_and_naming_files(project_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ((*_, folder),) = tutorial(project_root, '')
+    make_shapes_dataset(folder, 5, 2, size=64, progress=False)
+    commands = tutorial(project_root, 'Training and validation images')
+    assert [command[:3] for command in commands] == [['mmmaskdino', 'data', name] for name in ('split', 'config')]
+    for _, *arguments in commands:
+        assert main(arguments) == 0
+    parts = Path(folder, 'annotations', 'instances_train_split')
+    numbers = [len(json.loads((parts / f'{name}.json').read_text())['images']) for name in ('train', 'val')]
+    assert numbers == [4, 1]
+    assert "ann_file='annotations/instances_val.json'" in Path('shapes_named.py').read_text()
 
 
 def test_a_config_is_not_overwritten_by_accident(tmp_path: Path, project_root: Path) -> None:

@@ -2,16 +2,20 @@
 
 from .checking import SplitSummary, check_split
 from .config_text import TrainingPlan, write_config
-from .layout import Split, find_splits
+from .layout import Split, find_splits, name_parts
 from .report import draw_summaries, format_summary
+from .splitting import SplitPart, divide_annotations
 
 __all__ = [
     'Split',
+    'SplitPart',
     'SplitSummary',
     'TrainingPlan',
     'check_split',
+    'divide_annotations',
     'draw_summaries',
     'find_splits',
     'format_summary',
+    'name_parts',
     'write_config',
 ]

@@ -116,9 +116,17 @@ def _choose(summaries: Sequence[SplitSummary]) -> tuple[SplitSummary, SplitSumma
     if train is None:
         raise DataError(
             f"none of the parts {sorted(by_name)} is called 'train'; name files or folders train and val, or give one "
-            'annotation file'
+            'annotation file as PATH (and another with --val)'
         )
-    return train, by_name.get('val') or by_name.get('test') or train
+    val = by_name.get('val') or by_name.get('test') or train
+    for name in {train.split.name, val.split.name}:
+        sources = [str(summary.split.source) for summary in summaries if summary.split.name == name]
+        if len(sources) > 1:
+            raise DataError(
+                f"more than one part is called '{name}': {', '.join(sources)}; give one annotation file as PATH and "
+                'another with --val'
+            )
+    return train, val
 
 
 def _instance_lines(train: SplitSummary, val: SplitSummary, batch: int, side: int) -> list[str]:

@@ -17,6 +17,7 @@ KINDS = ('instance', 'panoptic', 'semantic')
 SPLIT_NAMES = ('train', 'val', 'test')
 IMAGE_SUFFIXES = {'.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
 MAX_DEPTH = 3  # of the folders that are looked into
+SPLIT_OF = 'split_of'  # in a file's info: the annotation file that it is a part of, relative to its folder
 
 
 class Split(NamedTuple):
@@ -53,7 +54,8 @@ def find_splits(path: Path, kind: str | None = None) -> list[Split]:
         kind: 'instance', 'panoptic' or 'semantic', to look for that alone.
 
     Returns:
-        At least one, sorted by kind and name, training before validation.
+        At least one, sorted by kind and name, training before validation. Of a folder, a file that was divided into
+        others is left out.
 
     Raises:
         DataError: There is none.
@@ -63,7 +65,9 @@ def find_splits(path: Path, kind: str | None = None) -> list[Split]:
         splits = [max((_coco_split(root, path, list_folders(root)) for root in roots), key=_has_images)]
     elif path.is_dir():
         folders = list_folders(path)
-        splits = [_coco_split(path, file, folders) for file in _json_files(folders) if _coco_kind(file)]
+        files = [file for file in _json_files(folders) if _coco_kind(file)]
+        divided = {whole for file in files if (whole := _whole_file(file))}
+        splits = [_coco_split(path, file, folders) for file in files if file.resolve() not in divided]
         splits += _semantic_splits(path, folders)
     else:
         raise DataError(f'{path}: no such file or folder')
@@ -75,6 +79,29 @@ def find_splits(path: Path, kind: str | None = None) -> list[Split]:
             'one channel) with the same names'
         )
     return sorted(found, key=lambda split: (KINDS.index(split.kind), _rank(split.name), split.name))
+
+
+def name_parts(train: Split, val: Split) -> list[Split]:
+    """Two parts that were chosen, whatever they are called, as those for training and validation.
+
+    Args:
+        train: To train on.
+        val: To evaluate; its paths become relative to the root of `train`.
+
+    Returns:
+        Both, named 'train' and 'val'.
+
+    Raises:
+        DataError: They are of different kinds.
+    """
+    if train.kind != val.kind:
+        raise DataError(f'{train.source} has {train.kind} data, {val.source} has {val.kind} data; expected one kind')
+    image_dir, ann_file, seg_dir = (
+        None if path is None else _relative(val.root / path, train.root)
+        for path in (val.image_dir, val.ann_file, val.seg_dir)
+    )
+    moved = val._replace(root=train.root, image_dir=image_dir or '', ann_file=ann_file, seg_dir=seg_dir)
+    return [train._replace(name='train'), moved._replace(name='val')]
 
 
 def read_json(path: Path) -> Any:
@@ -123,6 +150,13 @@ def _coco_kind(path: Path) -> str | None:
     if 'segments_info' in first:
         return 'panoptic'
     return 'instance' if not annotations or 'bbox' in first or 'segmentation' in first else None
+
+
+def _whole_file(path: Path) -> Path | None:
+    """The annotation file that this one is a part of."""
+    info = read_json(path).get('info')
+    whole = info.get(SPLIT_OF) if isinstance(info, dict) else None
+    return (path.parent / whole).resolve() if isinstance(whole, str) else None
 
 
 def _coco_split(root: Path, path: Path, folders: list[Path]) -> Split:

@@ -1,0 +1,92 @@
+"""Two annotation files made of one: images for training and images for validation."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmmaskdino.datasets.files import DataError
+
+from .checking import SplitSummary
+from .layout import SPLIT_OF, read_json
+
+NAMES = ('train', 'val')
+
+
+class SplitPart(NamedTuple):
+    """One of the two files."""
+
+    path: Path
+    num_images: int
+    num_objects: int
+    missing_classes: tuple[str, ...]
+    """Names of the classes of which it has no object."""
+
+
+def divide_annotations(
+    summary: SplitSummary, val_share: float = 0.2, seed: int = 0, out: Path | None = None, overwrite: bool = False
+) -> list[SplitPart]:
+    """Divide the images of a COCO file at random. Images and PNGs stay where they are.
+
+    Args:
+        summary: Of a part of a dataset, of instance or panoptic data.
+        val_share: Share of the images for validation, between 0 and 1; each side gets at least one image.
+        seed: Of the random choice. The same seed divides another annotation file of the same images alike.
+        out: Folder to write to; None for `<name of the file>_split` beside the file.
+        overwrite: Whether files that are there are replaced.
+
+    Returns:
+        `train.json` and `val.json`. Each names the whole file, which `find_splits` of the folder leaves out then.
+
+    Raises:
+        DataError: The data have a problem, no annotation file, or fewer than two images.
+        ValueError: The share is not between 0 and 1, or a file is there already.
+    """
+    source = summary.split.source
+    if summary.split.ann_file is None:
+        raise DataError(
+            f'{source}: label maps have no annotation file to divide; move images and label maps into folders with '
+            'train and val in their names, such as images/train, images/val, masks/train and masks/val'
+        )
+    if summary.problems:
+        raise DataError(
+            f'{source}: {len(summary.problems)} problem(s), the first: {summary.problems[0]}; mmmaskdino data check '
+            'shows all'
+        )
+    content = read_json(source)
+    val_ids = _choose(source, [image['id'] for image in content['images']], val_share, seed)
+    out = out or source.with_name(f'{source.stem}_split')
+    paths = {name: out / f'{name}.json' for name in NAMES}
+    existing = [str(path) for path in paths.values() if path.exists()]
+    if existing and not overwrite:
+        raise ValueError(f'{" and ".join(existing)} exist(s); choose another --out or replace with --overwrite')
+    out.mkdir(parents=True, exist_ok=True)
+    return [_write(content, source, path, val_ids, is_val=name == 'val') for name, path in paths.items()]
+
+
+def _choose(source: Path, ids: list, val_share: float, seed: int) -> set:
+    """Ids of the images for validation."""
+    if not 0 < val_share < 1:
+        raise ValueError(f'the share of the validation images must be between 0 and 1, got {val_share:g}')
+    if len(ids) < 2:
+        raise DataError(f'{source}: {len(ids)} image, expected at least two to divide')
+    number = min(max(round(val_share * len(ids)), 1), len(ids) - 1)
+    # Sorted, so that the order in the file does not matter.
+    return set(random.Random(seed).sample(sorted(ids, key=str), number))
+
+
+def _write(content: dict[str, Any], source: Path, path: Path, val_ids: set, is_val: bool) -> SplitPart:
+    images = [image for image in content['images'] if (image['id'] in val_ids) == is_val]
+    annotations = [entry for entry in content['annotations'] if (entry['image_id'] in val_ids) == is_val]
+    info = content.get('info')
+    info = {**(info if isinstance(info, dict) else {}), SPLIT_OF: os.path.relpath(source, path.parent)}
+    part = {**content, 'info': info, 'images': images, 'annotations': annotations}
+    path.write_text(json.dumps(part), encoding='utf-8')
+    objects = [obj for entry in annotations for obj in entry.get('segments_info', [entry])]
+    counts = Counter(obj['category_id'] for obj in objects)
+    missing = tuple(entry['name'] for entry in content['categories'] if not counts[entry['id']])
+    return SplitPart(path, len(images), len(objects), missing)
