@@ -28,6 +28,7 @@ _OTHER_KEYS = {
     'find_unused_parameters',
     'model_wrapper_cfg',
     'runner_type',
+    'strategy',
     'sync_bn',
 }
 

@@ -9,6 +9,7 @@ from mmmaskdino.engine.non_finite_hook import NonFiniteError, NonFiniteHook
 from mmmaskdino.engine.resumable_checkpoint_hook import ResumableCheckpointHook
 from mmmaskdino.engine.resumable_loop import ResumableTrainLoop
 from mmmaskdino.engine.safe_loading import load_local
+from mmmaskdino.engine.sharded_strategy import ShardedStrategy
 from mmmaskdino.engine.stop_signal_hook import StopSignalHook
 from mmmaskdino.engine.undecayed_norm_constructor import UndecayedNormConstructor
 
@@ -23,6 +24,7 @@ __all__ = [
     'NonFiniteHook',
     'ResumableCheckpointHook',
     'ResumableTrainLoop',
+    'ShardedStrategy',
     'StopSignalHook',
     'UndecayedNormConstructor',
     'find_resumable_checkpoint',

@@ -38,13 +38,10 @@ class AtomicLocalBackend(LocalBackend):
         try:
             with open(partial, 'wb') as file:
                 file.write(obj)
-                file.flush()
-                os.fsync(file.fileno())  # else the new name may reach the disk before the content
-            os.replace(partial, path)
+            complete_file(partial, path)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
-        _sync_folder(path.parent)
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
         """Write a text file; see :meth:`put`."""
@@ -67,6 +64,19 @@ class AtomicLocalBackend(LocalBackend):
             self._postponed = None
         for path in outdated:
             path.unlink(missing_ok=True)
+
+
+def complete_file(partial: Path, path: Path) -> None:
+    """Give a file that is written its name, in which it replaces an older one, when it is on the disk.
+
+    Args:
+        partial: Where it was written.
+        path: Its name, in the same folder.
+    """
+    with open(partial, 'rb+') as file:
+        os.fsync(file.fileno())  # else the new name may reach the disk before the content
+    os.replace(partial, path)
+    _sync_folder(path.parent)
 
 
 def _sync_folder(folder: Path) -> None:

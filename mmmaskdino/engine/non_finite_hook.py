@@ -9,6 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor, nn
+from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.optim import Optimizer
 
 ACTIONS = ('skip', 'stop')
@@ -57,7 +58,7 @@ class NonFiniteHook(Hook):
 
         def guard(optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
             history = runner.message_hub.get_scalar('train/grad_norm') if clips_norm else None
-            norm = history.current() if clips_norm else _gradient_norm(optimizer)
+            norm = history.current() if clips_norm else _gradient_norm(runner.model, optimizer)
             self._has_stepped = math.isfinite(norm)
             if not self._has_stepped:
                 optimizer.zero_grad(set_to_none=True)  # parameters without gradient are left alone by every optimiser
@@ -117,7 +118,10 @@ class NonFiniteHook(Hook):
             target.copy_(source)
 
 
-def _gradient_norm(optimizer: Optimizer) -> float:
+def _gradient_norm(model: nn.Module, optimizer: Optimizer) -> float:
+    """Of all parameters, also where this process has a share of them only."""
+    if isinstance(model, FullyShardedDataParallel):
+        return float(model.clip_grad_norm_(math.inf))
     parameters = [parameter for group in optimizer.param_groups for parameter in group['params']]
     return float(nn.utils.clip_grad_norm_(parameters, math.inf))  # which multiplies finite gradients by 1
 

@@ -50,7 +50,9 @@ class SeededBatches:
 
     def __init__(self, batch_sampler: BatchSampler) -> None:
         self.batch_sampler = batch_sampler
-        self.sampler = getattr(batch_sampler, 'sampler', None)  # where mmengine's hooks look for it
+        # Where mmengine's hooks and its FlexibleRunner look for them.
+        self.sampler = getattr(batch_sampler, 'sampler', None)
+        self.batch_size = getattr(batch_sampler, 'batch_size', None)
         self._key: tuple[int, ...] = ()
         self._first = 0
 

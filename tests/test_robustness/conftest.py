@@ -18,6 +18,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmmaskdino.apis import prepare_launcher, process_group
+from mmmaskdino.apis.launch import build_runner
 from mmmaskdino.datasets.shapes import make_shapes_dataset
 
 NO_EVALUATION = dict.fromkeys(('val_cfg', 'val_dataloader', 'val_evaluator', 'test_cfg', 'test_dataloader'))
@@ -135,7 +136,7 @@ def _train(cfg: Config, hooks: tuple[Hook, ...], report: Path, environment: dict
             if environment is not None:
                 os.environ.update({name: str(value) for name, value in environment.items()})
                 prepare_launcher(cfg, 'pytorch')
-            runner = Runner.from_cfg(cfg)
+            runner = build_runner(cfg)
             for hook in hooks:
                 runner.register_hook(hook)
             runner.train()
