@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 
 TOY = """
 import torch
@@ -145,6 +148,44 @@ def test_number_of_processes_must_be_one(run_script) -> None:
     result = run_script('dist_train.sh', 'c.py', '--amp')
     assert result.returncode == 2
     assert "got '--amp'" in result.stderr
+
+
+def test_two_nodes_differ_in_their_rank_alone(run_script) -> None:
+    common = {'NNODES': '2', 'MASTER_ADDR': 'node0', 'PORT': '1234', 'OMP_NUM_THREADS': '1'}
+    commands = [run_script('dist_train.sh', 'c.py', '8', NODE_RANK=str(rank), **common).stdout for rank in range(2)]
+    assert [line for line in commands[0].splitlines() if line.isdigit()] == ['2', '0', '1234', '8']
+    assert commands[1] == commands[0].replace('--node_rank\n0\n', '--node_rank\n1\n')
+
+
+def test_slurm_takes_as_many_nodes_as_the_gpus_need(run_script) -> None:
+    result = run_script('slurm_train.sh', 'gpu', 'job', 'c.py', 'out', GPUS='6', GPUS_PER_NODE='3', CPUS_PER_TASK='7')
+    arguments = result.stdout.splitlines()[2:]
+    assert arguments[2:7] == [
+        *('--gres=gpu:3', '--ntasks=6', '--ntasks-per-node=3', '--cpus-per-task=7', '--kill-on-bad-exit=1')
+    ]
+
+
+@pytest.mark.slow
+def test_two_nodes_train_together(run_script, tmp_path: Path) -> None:
+    """Both on this machine, one process each: the gradient is that of all images."""
+    (tmp_path / 'toy_classes.py').write_text(TOY)
+    (tmp_path / 'toy.py').write_text(CONFIG)
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    variables = {'PYTHON': sys.executable, 'PYTHONPATH': str(tmp_path), 'CUDA_VISIBLE_DEVICES': '-1'}
+    variables |= {'NNODES': '2', 'MASTER_ADDR': '127.0.0.1', 'PORT': str(port)}
+
+    def run_node(rank: int) -> subprocess.CompletedProcess:
+        work_dir = ('--work-dir', f'work_{rank}')
+        return run_script('dist_train.sh', 'toy.py', '1', *work_dir, NODE_RANK=str(rank), **variables)
+
+    with ThreadPoolExecutor() as pool:
+        for result in pool.map(run_node, range(2)):
+            assert result.returncode == 0, result.stderr
+    weight = torch.load(tmp_path / 'work_0' / 'epoch_1.pth', weights_only=False)['state_dict']['layer.weight']
+    assert weight.item() == pytest.approx(0.25 * 2 * (0 + 1 + 4 + 9) / 4)
+    assert not (tmp_path / 'work_1' / 'epoch_1.pth').exists()
 
 
 @pytest.mark.slow
