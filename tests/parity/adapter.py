@@ -76,8 +76,8 @@ def head_config(hyper):
             loss_cls=loss_cls,
             loss_bbox=dict(type='mmdet.L1Loss', loss_weight=5.0),
             loss_iou=dict(type='mmdet.GIoULoss', loss_weight=2.0),
-            loss_mask=dict(type='mmdet.CrossEntropyLoss', use_sigmoid=True, loss_weight=5.0),
-            loss_dice=dict(type='mmdet.DiceLoss', naive_dice=True, eps=1.0, loss_weight=5.0),
+            loss_mask=dict(type='PointBCELoss', loss_weight=5.0),
+            loss_dice=dict(type='PointDiceLoss', loss_weight=5.0),
         ),
     )
 

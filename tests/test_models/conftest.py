@@ -51,8 +51,8 @@ HEAD = dict(
         loss_cls=dict(type='QueryFocalLoss', loss_weight=4.0),
         loss_bbox=dict(type='L1Loss', loss_weight=5.0),
         loss_iou=dict(type='GIoULoss', loss_weight=2.0),
-        loss_mask=dict(type='CrossEntropyLoss', use_sigmoid=True, loss_weight=5.0),
-        loss_dice=dict(type='DiceLoss', loss_weight=5.0, naive_dice=True, eps=1.0),
+        loss_mask=dict(type='PointBCELoss', loss_weight=5.0),
+        loss_dice=dict(type='PointDiceLoss', loss_weight=5.0),
     ),
 )
 DETECTION = {

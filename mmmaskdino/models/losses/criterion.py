@@ -1,6 +1,6 @@
 """The training loss: match, sample points, normalise, name the losses."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -12,6 +12,7 @@ from mmmaskdino.models.utils.boxes import cxcywh_to_xyxy
 from mmmaskdino.models.utils.points import PointFeatures
 from mmmaskdino.structures import HeadOutput, Pairs, StagePrediction, Targets
 
+from .mask_losses import PointLoss, as_point_loss
 from .point_sampler import PointSampler
 from .sampled_losses import MaskTask, sampled_mask_losses
 
@@ -46,8 +47,8 @@ class MaskDINOCriterion(nn.Module):
         loss_cls (dict): Config of the classification loss (:class:`QueryFocalLoss`, :class:`QueryCrossEntropyLoss`).
         loss_bbox (dict | None): Config of the L1 loss of cxcywh boxes in [0, 1].
         loss_iou (dict | None): Config of the loss of xyxy boxes.
-        loss_mask (dict | None): Config of the loss per point.
-        loss_dice (dict | None): Config of the loss per mask.
+        loss_mask (dict | None): Config of the loss per point: :class:`PointBCELoss`, or one of mmdet.
+        loss_dice (dict | None): Config of the loss per mask: :class:`PointDiceLoss`, or one of mmdet.
         num_points (int): Points per mask.
         oversample_ratio (float): Candidates per point of the importance sampling.
         importance_sample_ratio (float): Share of the points chosen by uncertainty.
@@ -191,14 +192,9 @@ class MaskDINOCriterion(nn.Module):
         }
 
     @property
-    def _mask_losses(self) -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
-        """Losses (num_masks,) of logits and true masks (num_masks, num_points) by name."""
-        losses = {}
-        if self.loss_mask is not None:
-            losses['loss_mask'] = lambda *masks: self.loss_mask(*masks, reduction_override='none').mean(-1)
-        if self.loss_dice is not None:
-            losses['loss_dice'] = lambda *masks: self.loss_dice(*masks, reduction_override='none')
-        return losses
+    def _mask_losses(self) -> dict[str, PointLoss]:
+        losses = dict(loss_mask=self.loss_mask, loss_dice=self.loss_dice)
+        return {name: as_point_loss(loss) for name, loss in losses.items() if loss is not None}
 
 
 def _stack(stages: Sequence[StagePrediction]) -> StagePrediction:

@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mmmaskdino.models.utils.host import chunk_elements
-from mmmaskdino.models.utils.points import PointFeatures
+from mmmaskdino.models.utils.points import PointFeatures, PointLogits
 
+from .mask_losses import PointLoss
 from .point_sampler import PointSampler
 
 
@@ -27,8 +28,8 @@ class MaskTask(NamedTuple):
     """(num_masks,) int64 object of each predicted mask."""
     sampler: PointSampler
     """Chooses the points of each mask."""
-    losses: Mapping[str, Callable[[Tensor, Tensor], Tensor]]
-    """Losses (num_masks,) of logits and truth (num_masks, num_points), by name."""
+    losses: Mapping[str, PointLoss]
+    """By name."""
 
     def parts(self) -> Iterator[slice]:
         """Ranges of masks whose logits in all points are few enough to be computed together."""
@@ -44,17 +45,13 @@ class MaskTask(NamedTuple):
         first = self.objects[:, None] * self.masks.shape[1]
         return lambda part, index: self.masks.take(first[part] + index)
 
-    def compare(self, logits: Tensor, wanted: Tensor) -> list[Tensor]:
-        """Losses (n,) of some masks in their chosen points."""
-        return [loss(logits, wanted) for loss in self.losses.values()]
-
 
 def sampled_mask_losses(mask_embeds: Tensor, task: MaskTask) -> dict[str, Tensor]:
     """Losses per mask.
 
     The logits in all drawn points, of which a mask keeps a few, are many more numbers than everything else that
-    training stores. Here only the chosen points and logits are kept; the losses are computed again in the backward
-    pass, part by part.
+    training stores. Here only the chosen points and logits are kept, and the losses give their own gradients, part by
+    part.
 
     Args:
         mask_embeds (Tensor): (num_masks, mask_dims).
@@ -77,10 +74,11 @@ class _SampledLosses(torch.autograd.Function):
             index = task.sampler.select(logits)
             if kept is None:  # in one piece each: small ones between large temporaries would split the memory up
                 shape = (len(mask_embeds), index.shape[1])
-                kept = logits.new_empty(shape), index.new_empty(shape, dtype=torch.int32)
+                kept = logits.new_empty(shape), index.new_empty(shape, dtype=_narrow_type(logits.shape[1]))
             logits = torch.gather(logits, 1, index, out=kept[0][part])
             kept[1][part] = index
-            values.append(task.compare(logits, wanted(part, index)))
+            chosen, masks = PointLogits(logits), wanted(part, index)
+            values.append([loss(chosen, masks) for loss in task.losses.values()])
         ctx.task = task
         ctx.save_for_backward(mask_embeds, table, *kept)
         return tuple(torch.cat(of_loss) for of_loss in zip(*values, strict=True))
@@ -93,11 +91,25 @@ class _SampledLosses(torch.autograd.Function):
         grad_embeds, grad_table = torch.empty_like(mask_embeds), torch.zeros_like(table)
         columns = table.T
         for part in ctx.task.parts():
-            logits, index = all_logits[part].detach(), all_index[part].long()
-            with torch.enable_grad():
-                losses = ctx.task.compare(logits.requires_grad_(), wanted(part, index))
-            (grad,) = torch.autograd.grad(losses, logits, [g[part] for g in grads])
-            grad = spread(grad, index)
+            chosen, index = PointLogits(all_logits[part]), _widened(all_index[part])
+            masks = wanted(part, index)
+            first, *others = (
+                loss.gradient(chosen, masks, grad[part])
+                for loss, grad in zip(ctx.task.losses.values(), grads, strict=True)
+            )
+            for other in others:
+                first += other
+            grad = spread(first, index)
             torch.mm(grad, columns, out=grad_embeds[part])
             grad_table.addmm_(mask_embeds[part].T, grad)
         return grad_embeds, grad_table, None
+
+
+def _narrow_type(num_points: int) -> torch.dtype:
+    """In which the points of all masks, up to that many, are kept."""
+    return torch.int16 if num_points <= 2**16 else torch.int32
+
+
+def _widened(index: Tensor) -> Tensor:
+    """int64 indices from those; what exceeds int16 was kept as a negative number."""
+    return index.long().bitwise_and_(0xFFFF) if index.dtype == torch.int16 else index.long()

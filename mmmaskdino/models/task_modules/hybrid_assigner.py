@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmmaskdino.models.utils.boxes import cxcywh_to_xyxy
 from mmmaskdino.models.utils.host import chunk_elements, from_host
-from mmmaskdino.models.utils.points import PointFeatures
+from mmmaskdino.models.utils.points import PointFeatures, PointLogits
 from mmmaskdino.structures import Pairs, StagePrediction, Targets
 
 from .match_costs import reads_masks
@@ -28,8 +28,8 @@ class HybridHungarianAssigner:
     Args:
         match_costs (list[dict]): Configs of the costs to add up, from mmdet or this package. A cost is called with
             ``pred_instances`` (scores: logits, bboxes: xyxy pixels; costs of masks get nothing but masks: logits in the
-            matching points), ``gt_instances`` (labels, bboxes, masks in the same points, is_thing) and ``img_meta``
-            (img_shape).
+            matching points, and points: the same as :class:`PointLogits`), ``gt_instances`` (labels, bboxes, masks in
+            the same points, is_thing) and ``img_meta`` (img_shape).
     """
 
     def __init__(self, match_costs: Sequence[dict]) -> None:
@@ -97,7 +97,8 @@ class HybridHungarianAssigner:
         step = max(1, chunk_elements(stages.boxes.device) // (num_queries * ground_truth.masks.shape[1]))
         parts = []
         for embeds in stages.mask_embeds.split(step):
-            predictions = InstanceData(masks=features.logits(embeds.flatten(0, 1)))
+            logits = features.logits(embeds.flatten(0, 1))
+            predictions = InstanceData(masks=logits, points=PointLogits(logits))
             parts.append(sum(cost(predictions, ground_truth, img_meta=meta) for cost in self.mask_costs))
         return (total + torch.cat(parts)).flatten()
 

@@ -1,11 +1,12 @@
 """Matching costs beside mmdet's: masks in sampled points, and costs that only things carry."""
 
 import torch
-import torch.nn.functional as F
 from mmdet.models.task_modules.assigners.match_cost import BaseMatchCost, CrossEntropyLossCost, DiceCost
 from mmdet.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 from torch import Tensor
+
+from mmmaskdino.models.utils.points import PointLogits
 
 
 @TASK_UTILS.register_module()
@@ -19,16 +20,17 @@ class PointBCECost(BaseMatchCost):
         """Costs of all pairs.
 
         Args:
-            pred_instances (InstanceData): ``masks``: (num_queries, num_points) logits.
+            pred_instances (InstanceData): ``masks``: (num_queries, num_points) logits; ``points``: the same as
+                :class:`PointLogits`, if what the costs have in common is to be computed once.
             gt_instances (InstanceData): ``masks``: (num_gts, num_points) in [0, 1].
             kwargs: What other costs need (``img_meta``).
 
         Returns:
             Tensor: (num_queries, num_gts).
         """
-        logits, masks = pred_instances.masks, gt_instances.masks
-        total = F.softplus(logits).sum(-1, keepdim=True) - _products(logits, masks)
-        return total * (self.weight / logits.shape[-1])
+        points = _points(pred_instances)
+        total = points.softplus().sum(-1, keepdim=True) - _products(points.logits, gt_instances.masks)
+        return total * (self.weight / points.logits.shape[-1])
 
 
 @TASK_UTILS.register_module()
@@ -37,7 +39,7 @@ class PointDiceCost(BaseMatchCost):
 
     def __call__(self, pred_instances: InstanceData, gt_instances: InstanceData, **kwargs) -> Tensor:
         """Costs of all pairs; arguments and result as for :class:`PointBCECost`."""
-        probabilities, masks = pred_instances.masks.sigmoid(), gt_instances.masks
+        probabilities, masks = _points(pred_instances).probabilities, gt_instances.masks
         overlap = 2 * _products(probabilities, masks)
         size = probabilities.sum(-1, keepdim=True) + masks.sum(-1)
         return (1 - (overlap + 1) / (size + 1)) * self.weight
@@ -47,6 +49,10 @@ def reads_masks(cost: object) -> bool:
     """Whether a cost compares masks: their logits are many, so they are computed in parts."""
     cost = cost.cost if isinstance(cost, ThingOnlyCost) else cost
     return isinstance(cost, PointBCECost | PointDiceCost | CrossEntropyLossCost | DiceCost)
+
+
+def _points(pred_instances: InstanceData) -> PointLogits:
+    return pred_instances.points if 'points' in pred_instances else PointLogits(pred_instances.masks)
 
 
 def _products(values: Tensor, masks: Tensor) -> Tensor:

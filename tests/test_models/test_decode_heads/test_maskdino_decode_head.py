@@ -79,6 +79,7 @@ def test_no_point_lies_where_nothing_is_labelled(model, train_batch):
 
 
 def test_unprefixed_parts_are_those_of_mmdet(cfg):
+    cfg.model.decode_head.criterion.loss_dice = dict(type='DiceLoss', naive_dice=True, eps=1.0)
     with DefaultScope.overwrite_default_scope('mmseg'):
         head = MODELS.build(cfg.model).decode_head
     assert isinstance(head, MaskDINODecodeHead)

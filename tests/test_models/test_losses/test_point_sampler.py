@@ -129,3 +129,17 @@ def test_selection_takes_no_gradient():
 def test_refused_settings(settings):
     with pytest.raises(ValueError, match=f'got {settings[0]}, {settings[1]} and {settings[2]}'):
         PointSampler(*settings)
+
+
+@pytest.mark.parametrize('num', [1, 7, 20])
+def test_as_many_points_where_candidates_are_equal_or_not_numbers(num):
+    logits = torch.randn(9, 20)
+    logits[2] = 0
+    logits[4, :15] = -0.5
+    logits[6, ::2] = torch.nan
+    sampler = PointSampler(num_points=num, oversample_ratio=20 / num, importance_sample_ratio=1.0)
+    chosen = sampler.select(logits)
+    assert all(len(set(row.tolist())) == num for row in chosen)
+    found = logits.abs().nan_to_num(torch.inf).gather(1, chosen)
+    want = logits.abs().nan_to_num(torch.inf).topk(num, dim=1, largest=False).values
+    torch.testing.assert_close(found.sort(1).values, want)

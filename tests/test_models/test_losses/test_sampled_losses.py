@@ -2,13 +2,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmmaskdino.models.losses import PointSampler, sampled_losses
+from mmmaskdino.models.losses import AutogradPointLoss, PointBCELoss, PointSampler, sampled_losses
 from mmmaskdino.models.losses.sampled_losses import MaskTask, sampled_mask_losses
 from mmmaskdino.models.utils import PointFeatures
 
-LOSSES = dict(
+
+def square(logits, masks, reduction_override):
+    return ((logits - masks) ** 2).sum(-1)
+
+
+LOSSES = dict(bce=PointBCELoss(), square=AutogradPointLoss(square))
+PLAIN = dict(
     bce=lambda logits, masks: F.binary_cross_entropy_with_logits(logits, masks, reduction='none').mean(-1),
-    square=lambda logits, masks: ((logits - masks) ** 2).sum(-1),
+    square=lambda logits, masks: square(logits, masks, 'none'),
 )
 
 
@@ -28,7 +34,7 @@ def plain(sampler, points, features, embeds, masks, objects):
     logits = PointFeatures.sample(features, points).logits(embeds)
     index = sampler.select(logits)
     logits, wanted = logits.gather(1, index), masks[objects].gather(1, index)
-    return {name: loss(logits, wanted) for name, loss in LOSSES.items()}
+    return {name: loss(logits, wanted) for name, loss in PLAIN.items()}
 
 
 @pytest.mark.parametrize('masks_at_a_time', [1, 3, 100])
@@ -73,3 +79,19 @@ def test_of_the_logits_only_the_chosen_are_kept(problem):
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.shape), lambda shape: None):
         sampled_mask_losses(embeds, task)
     assert (7, 200) in kept and (7, len(points)) not in kept
+
+
+@pytest.mark.parametrize('num_points', [2**16, 2**16 + 1])
+def test_the_last_point_is_found_again(num_points):
+    """Indices are kept in as few bytes as hold them."""
+    sampler = PointSampler(num_points=num_points, oversample_ratio=1.0, importance_sample_ratio=0.5)
+    points = sampler.draw(1, torch.device('cpu'))[0]
+    points[-1] = 0.5
+    features, embeds = torch.zeros(1, 3, 3, requires_grad=True), torch.ones(1, 1, requires_grad=True)
+    masks = torch.full((1, len(points)), 0.5)  # where it does not differ from the prediction, there is no gradient
+    masks[0, -1] = 1
+    task = MaskTask(PointFeatures.sample(features, points), masks, torch.zeros(1).long(), sampler, LOSSES)
+    (got,) = torch.autograd.grad(sampled_mask_losses(embeds, task)['bce'].sum(), features)
+    expected = torch.zeros(1, 3, 3)
+    expected[0, 1, 1] = -0.5 / num_points
+    torch.testing.assert_close(got, expected)

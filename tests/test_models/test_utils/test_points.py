@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from mmmaskdino.models.layers import decode_masks
-from mmmaskdino.models.utils import PointFeatures, move_out, sample_binary_masks
+from mmmaskdino.models.utils import PointFeatures, PointLogits, move_out, sample_binary_masks
 
 BORDER = torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.5, 1e-4], [0.999, 0.3]])
 
@@ -75,3 +75,11 @@ def test_points_move_out_of_ignored_pixels():
 def test_points_where_all_is_ignored_stay_in_the_image():
     moved = move_out(torch.rand(50, 2), torch.ones(4, 6, dtype=torch.bool))
     assert moved.min() >= 0 and moved.max() <= 1
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_softplus_and_probabilities(dtype):
+    logits = torch.tensor([-1e4, -100.0, -80.0, -79.0, -20.0, -1.0, 0.0, 1e-3, 2.0, 30.0, 1e4])
+    points = PointLogits(logits.to(dtype))
+    torch.testing.assert_close(points.softplus(), F.softplus(points.logits), rtol=1e-6, atol=2e-6)
+    torch.testing.assert_close(points.probabilities, points.logits.sigmoid(), rtol=1e-6, atol=1e-30)
