@@ -16,7 +16,7 @@ requirements=requirements/$stack.txt
 python=$venv/bin/python
 stamp=$venv/.complete
 # The folder counts too: after a move the editable install points nowhere.
-wanted=$({ pwd; cat "$requirements" requirements/{runtime,tests,export,page}.txt setup.py tools/setup_env.sh; } | cksum)
+wanted=$({ pwd; cat "$requirements" requirements/{runtime,tests,export,page,docs}.txt setup.py tools/setup_env.sh; } | cksum)
 
 is_complete() { [ -x "$python" ] && [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; }
 if is_complete; then exit 0; fi
