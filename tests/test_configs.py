@@ -362,7 +362,7 @@ def test_backbone_is_the_recorded_one(name, recipe, recipe_of):
         assert backbone.embed_dims == wanted['embed_dim'] and backbone.out_indices == (0, 1, 2, 3)
         return
     norm = recorded['resnet']['NORM']
-    assert backbone.norm_cfg.type == 'BN' and backbone.frozen_stages == -1
+    assert backbone.norm_cfg.type == 'LeanBatchNorm' and backbone.frozen_stages == -1
     assert (backbone.norm_cfg.requires_grad, backbone.norm_eval) == dict(FrozenBN=(False, True), SyncBN=(True, False))[
         norm
     ]
