@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mmmaskdino.models.utils.host import from_host, is_traced
 from mmmaskdino.structures import Memory, Shape
 
+from .attention_operator import traceable_attention
 from .row_sampling import sample_rows
 
 
@@ -105,7 +106,7 @@ def sample_attention(
 ) -> Tensor:
     """Weighted sum of bilinear samples: mmcv's operator on a GPU, sums of table rows on the host.
 
-    Compilers and exporters see grid sampling level by level instead, which they all know.
+    Exporters, and compilers on the host, see grid sampling level by level instead, which they all know.
 
     Args:
         value (Tensor): (bs, num_points, num_heads, head_dim).
@@ -117,16 +118,19 @@ def sample_attention(
     Returns:
         Tensor: (bs, num_queries, num_heads * head_dim).
     """
-    if value.is_cuda:
+    if _operator_runs_on(value):
         sizes = [h * w for h, w in spatial_shapes]
         starts = [sum(sizes[:level]) for level in range(len(sizes))]
         shapes = from_host(spatial_shapes, value).long()
         starts = from_host(starts, value).long()
-        return MultiScaleDeformableAttnFunction.apply(
-            value.contiguous(), shapes, starts, locations.contiguous(), weights.contiguous(), im2col_step
-        )
+        operator = traceable_attention if is_traced() else MultiScaleDeformableAttnFunction.apply
+        return operator(value.contiguous(), shapes, starts, locations.contiguous(), weights.contiguous(), im2col_step)
     sample = sample_grid if is_traced() else sample_rows
     return sample(value, spatial_shapes, locations, weights)
+
+
+def _operator_runs_on(value: Tensor) -> bool:
+    return value.is_cuda and not torch.jit.is_tracing()
 
 
 def sample_grid(value: Tensor, spatial_shapes: tuple[Shape, ...], locations: Tensor, weights: Tensor) -> Tensor:
