@@ -19,8 +19,7 @@ class CompileHook(Hook):
     """Compile backbone, pixel decoder and transformer decoder; matching, losses and fusion stay as they are.
 
     mmengine's own ``cfg.compile`` compiles the whole step, which breaks wherever the host decides something. These
-    parts have no such place: on the CPU, with torch 2.4 or later, each is one graph. On a GPU the graph breaks around
-    mmcv's operator.
+    parts have no such place: with torch 2.4 or later, each is one graph.
 
     Args:
         parts (Sequence[str] | None): Dotted names of submodules to compile; None: the three above.
