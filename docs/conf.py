@@ -26,6 +26,8 @@ exclude_patterns = ['_build', '_extensions']
 html_theme = 'furo'
 html_title = f'mmmaskdino {release}'
 html_copy_source = False
+html_static_path = ['_static']
+html_css_files = ['site.css']
 
 # Headings have the anchors that GitHub gives them, so links work in both places.
 myst_heading_anchors = 4
@@ -34,6 +36,8 @@ myst_heading_anchors = 4
 repository_pages = {'readme': 'README.md', 'model_zoo': 'configs/maskdino/README.md'}
 
 autodoc_member_order = 'bysource'
+autodoc_mock_imports = ['gradio']  # slow to import, and a class of it is never shown
+toc_object_entries = False  # modules are enough of a table of contents
 autodoc_default_options = {'members': True, 'show-inheritance': True, 'ignore-module-all': True}
 autodoc_inherit_docstrings = False
 autodoc_typehints = 'signature'

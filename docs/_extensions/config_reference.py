@@ -112,9 +112,10 @@ def write_page(intro: str) -> str:
         intro: What stands before the classes.
     """
     parts = [intro, *_write_settings()]
-    for registry, classes in sorted(registered_classes().items(), key=lambda item: list(SECTIONS).index(item[0])):
-        parts.append(f'\n## {SECTIONS[registry]}\n')
-        for scope, name, cls in classes:
+    found = registered_classes()
+    for registry in sorted(found, key=[*SECTIONS, *found].index):
+        parts.append(f'\n## {SECTIONS.get(registry, registry)}\n')
+        for scope, name, cls in found[registry]:
             parts += _write_class(registry, scope, name, cls)
     return '\n'.join(parts)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import config_reference
+from mmengine.registry import Registry
 from sphinx.application import Sphinx
 
 import mmmaskdino
@@ -92,6 +93,7 @@ def quote_examples(app: Sphinx, what: str, name: str, obj: object, options: obje
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
+    Registry.__repr__ = object.__repr__  # autodoc asks for it, and a registry draws a table of its hundreds of classes
     app.connect('builder-inited', write_api)
     app.connect('source-read', write_generated)
     app.connect('autodoc-process-docstring', quote_examples)

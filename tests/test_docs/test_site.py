@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.filterwarnings('ignore:.*MystReferenceResolver.app')  # of myst-parser with Sphinx 9
+
 FLAGS = ['-W', '--keep-going', '-q', '-b', 'html']
 
 
