@@ -2,18 +2,58 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.logging import MMLogger
-from mmengine.registry import DefaultScope
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS, DefaultScope
+from torch import nn
 
-torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', 2)))
+# On operations as small as these several threads only wait for each other.
+torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', 1)))
+# What makes a head small; its structure is the config's.
+SMALL_HEAD = {
+    'dim': 32,
+    'num_heads': 4,
+    'num_points': 2,
+    'pixel_decoder': dict(num_layers=1, ffn_dim=48),
+    'query_init.num_queries': 20,
+    'decoder': dict(num_layers=2, ffn_dim=48),
+    'denoising.num_queries': 10,
+    'criterion.num_points': 64,
+}
+SMALL_SWIN = dict(embed_dims=8, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8], window_size=4, drop_path_rate=0.0)
+
+
+def pytest_collection_finish() -> None:
+    """Takes what the imports made out of every later search for garbage; mmengine's datasets start one each."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _quick_runs() -> Iterator[None]:
+    """Leaves out most of the time of a short run, which mmengine spends on looks.
+
+    It lays out the text of the config four times with yapf, and logs several lines for each parameter of the model.
+    """
+
+    def as_it_is(text: str, **options) -> tuple[str, bool]:
+        return text, False
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('yapf.yapflib.yapf_api.FormatCode', as_it_is)
+        patch.setattr('mmengine.config.config.FormatCode', as_it_is, raising=False)  # imported by older versions
+        patch.setattr(BaseModule, '_dump_init_info', lambda self: None)
+        yield
 
 
 @pytest.fixture(autouse=True)
@@ -69,3 +109,48 @@ def mmdet_scope() -> Iterator[None]:
     """Types without a scope prefix are looked up in mmdet, as in a run of one of the configs."""
     with DefaultScope.overwrite_default_scope('mmdet'):
         yield
+
+
+@pytest.fixture(scope='session')
+def shrink() -> Callable[[Config], Config]:
+    """Makes the model of a config (ResNet or Swin) small in width and depth, in place; the structure stays."""
+
+    def _shrink(cfg: Config) -> Config:
+        backbone = cfg.model.backbone
+        swin = 'Swin' in backbone.type
+        first = 32 if not swin and backbone.depth >= 50 else 8
+        backbone.update(SMALL_SWIN if swin else dict(base_channels=8), init_cfg=None)
+        head = 'decode_head' if 'decode_head' in cfg.model else 'panoptic_head'
+        changes = SMALL_HEAD | {'in_channels': [first, 2 * first, 4 * first, 8 * first]}
+        if cfg.model[head].mask_dims is not None:
+            changes['mask_dims'] = 32
+        cfg.merge_from_dict({f'model.{head}.{key}': value for key, value in changes.items()})
+        return cfg
+
+    return _shrink
+
+
+@pytest.fixture(scope='session')
+def perturb() -> Callable[..., nn.Module]:
+    """Adds noise to all parameters, in place: a zero-initialised layer would hide everything before it."""
+
+    def _perturb(module: nn.Module, noise: float = 0.05) -> nn.Module:
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.add_(noise * torch.randn_like(parameter))
+        return module
+
+    return _perturb
+
+
+@pytest.fixture(scope='session')
+def make_model(perturb: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    """A detector or segmentor from a config, all its parameters off their special starting values."""
+
+    def make(cfg: Config, noise: float = 0.05) -> nn.Module:
+        with DefaultScope.overwrite_default_scope(cfg.default_scope):
+            model = MODELS.build(cfg.model)
+        model.init_weights()
+        return perturb(model, noise)
+
+    return make

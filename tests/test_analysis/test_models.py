@@ -26,7 +26,8 @@ def test_panoptic_results_wait_once_whatever_the_number_of_segments(num_segments
     assert panoptic_waits(num_segments) == 1
 
 
-def test_parts_of_a_step_and_of_an_inference(config):
+def test_parts_of_a_step_and_of_an_inference(project_root):
+    config = project_root / 'configs/maskdino/maskdino_r18_shapes_instance.py'
     subject = Subject(build_model(str(config), {'model.panoptic_head.decoder.num_layers': 1}))
     assert set(subject.run(SMALL)) == {'forward', 'matching', 'loss', 'backward'}
     assert set(subject.run(SMALL._replace(training=False))) == {'forward', 'results'}

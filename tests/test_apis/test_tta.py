@@ -8,9 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
 
 from mmmaskdino.apis import Predictor
 from mmmaskdino.apis.tta import enable_tta, tta_pipeline
@@ -70,26 +68,12 @@ def test_the_configs_own_pipeline_and_wrapper(project_root: Path) -> None:
 
 
 @pytest.fixture
-def run_test(project_root: Path, tmp_path: Path) -> Callable[..., dict]:
+def run_test(model_files: Callable[[str], tuple], tmp_path: Path) -> Callable[..., dict]:
     """Evaluates an untrained model of the shapes with `mmmaskdino test`; returns the metrics."""
     data = make_shapes_dataset(tmp_path / 'shapes', 1, 3, size=64, progress=False)
 
     def _run_test(task: str, *arguments: str) -> dict:
-        config = project_root / 'configs' / 'maskdino' / f'maskdino_r18_shapes_{task}.py'
-        weights = tmp_path / f'{task}.pth'
-        cfg = Config.fromfile(config)
-        if not weights.exists():
-            torch.manual_seed(0)
-            with DefaultScope.overwrite_default_scope(cfg.default_scope):
-                model = MODELS.build(cfg.model)
-            model.init_weights()
-            head = model.decode_head if task == 'semantic' else model.panoptic_head
-            with torch.no_grad():
-                for parameter in model.parameters():
-                    parameter.add_(0.2 * torch.randn_like(parameter))
-                torch.nn.init.normal_(head.heads.classify.weight, std=0.5)
-                torch.nn.init.zeros_(head.heads.classify.bias)
-            torch.save(dict(state_dict=model.state_dict()), weights)
+        config, weights = map(str, model_files(task))
         options = [f'test_dataloader.dataset.data_root={data}/', 'test_dataloader.num_workers=0']
         options += ['test_dataloader.persistent_workers=False']
         if task == 'panoptic':
@@ -99,7 +83,7 @@ def run_test(project_root: Path, tmp_path: Path) -> Callable[..., dict]:
             options += [f'test_evaluator.{i}.{key}={value}' for i in (0, 1) for key, value in files.items()]
             options += [f'test_evaluator.2.ann_file={data}/annotations/instances_val.json']
         work_dir = tmp_path / f'{task}{len(list(tmp_path.iterdir()))}'
-        argv = ['test', str(config), str(weights), '--work-dir', str(work_dir), *arguments, '--cfg-options', *options]
+        argv = ['test', config, weights, '--work-dir', str(work_dir), *arguments, '--cfg-options', *options]
         assert main(argv) == 0
         (metrics,) = work_dir.glob('*/2*.json')
         found = json.loads(metrics.read_text())
@@ -126,13 +110,8 @@ def test_options_without_the_switch(run_test: Callable[..., dict]) -> None:
 
 
 @pytest.mark.parametrize('task', ['panoptic', 'semantic'])
-def test_prediction(run_test: Callable[..., dict], project_root: Path, tmp_path: Path, task: str) -> None:
-    run_test(task)
-    config = project_root / 'configs' / 'maskdino' / f'maskdino_r18_shapes_{task}.py'
+def test_prediction(model_files: Callable[[str], tuple], task: str) -> None:
     image = np.random.default_rng(0).integers(255, size=(64, 96, 3), dtype=np.uint8)
-    meta = dict(classes=[str(i) for i in range(10)])
-    weights = tmp_path / f'{task}.pth'
-    torch.save(dict(torch.load(weights, weights_only=True), meta=dict(dataset_meta=meta)), weights)
-    sample = Predictor(config, weights, device='cpu', tta=True)(image).sample
+    sample = Predictor(*model_files(task), device='cpu', tta=True)(image).sample
     found = sample.pred_sem_seg.sem_seg if task == 'panoptic' else sample.pred_sem_seg.data
     assert found.shape == (1, 64, 96)

@@ -5,7 +5,6 @@ import pytest
 import torch
 from mmdet.apis import DetInferencer
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
 from mmseg.apis import MMSegInferencer
 from PIL import Image
 
@@ -15,19 +14,16 @@ SIZE = (50, 70)
 
 
 @pytest.fixture
-def prepare(project_root, tmp_path):
+def prepare(project_root, shrink, make_model, tmp_path):
     """Config file, checkpoint of an untrained model, and an image."""
 
     def _prepare(name):
-        path = project_root / 'configs' / 'maskdino' / f'{name}.py'
-        cfg = Config.fromfile(path)
-        with DefaultScope.overwrite_default_scope(cfg.default_scope):
-            model = MODELS.build(cfg.model)
-        checkpoint = tmp_path / 'model.pth'
-        torch.save(dict(state_dict=model.state_dict(), meta=dict(dataset_meta=METAINFO)), checkpoint)
-        image = tmp_path / 'image.jpg'
+        cfg = shrink(Config.fromfile(project_root / 'configs' / 'maskdino' / f'{name}.py'))
+        config, checkpoint, image = tmp_path / f'{name}.py', tmp_path / 'model.pth', tmp_path / 'image.jpg'
+        cfg.dump(config)
+        torch.save(dict(state_dict=make_model(cfg).state_dict(), meta=dict(dataset_meta=METAINFO)), checkpoint)
         Image.fromarray(np.random.randint(255, size=(*SIZE, 3), dtype=np.uint8)).save(image)
-        return str(path), str(checkpoint), str(image)
+        return str(config), str(checkpoint), str(image)
 
     return _prepare
 

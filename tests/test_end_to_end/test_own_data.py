@@ -7,11 +7,9 @@ import re
 import runpy
 import shlex
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from mmmaskdino.cli.main import main
 from mmmaskdino.datasets.shapes import make_shapes_dataset
@@ -55,15 +53,6 @@ SMALL_IMAGES = {
         *(f'{part}_dataloader.dataset.pipeline.1.scale=(128,128)' for part in ('val', 'test')),
     ],
 }
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Two are hardly faster on operations as small as these, and far slower where the cores are shared."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
 
 
 def tutorial(project_root: Path, section: str) -> list[list[str]]:

@@ -11,12 +11,12 @@ from mmmaskdino.export.command import main
 
 
 @pytest.fixture
-def arguments(small_config, make_model, tmp_path):
+def arguments(small_config, make_clear_model, tmp_path):
     """`--config`, `--weights` and `--out` of a small detection model."""
     cfg = small_config('detection')
     config, weights = tmp_path / 'config.py', tmp_path / 'weights.pth'
     cfg.dump(config)
-    torch.save(dict(state_dict=make_model(cfg).state_dict()), weights)
+    torch.save(dict(state_dict=make_clear_model(cfg).state_dict()), weights)
     return ['--config', str(config), '--weights', str(weights), '--out', str(tmp_path / 'model.onnx')]
 
 

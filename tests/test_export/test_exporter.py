@@ -17,14 +17,14 @@ TRACED = (128, 160)
 
 
 @pytest.fixture
-def export(small_config, make_model, tmp_path, monkeypatch):
+def export(small_config, make_clear_model, tmp_path, monkeypatch):
     """Exports a small model; returns the config, the network and the export."""
     monkeypatch.setattr(exporter, 'OTHER_SIZE', (160, 96))
 
     def _export(kind, outputs='raw', changes=None, **options):
         cfg = small_config(kind)
         cfg.merge_from_dict(changes or {})
-        model = make_model(cfg)
+        model = make_clear_model(cfg)
         done = export_onnx(model, cfg, tmp_path / 'model.onnx', outputs, traced_size=TRACED, **options)
         return cfg, ExportedNetwork(model, outputs == 'results'), done
 
@@ -41,10 +41,11 @@ def photos(shared_data):
 @pytest.mark.parametrize('outputs', ['raw', 'results'])
 @pytest.mark.parametrize('kind', ['instance', 'panoptic', 'semantic'])
 def test_photographs_at_two_sizes(export, photos, kind, outputs):
+    """One photograph at the one size, the next at the other."""
     cfg, network, done = export(kind, outputs, runtimes=[])
-    inputs = [read_photo(photo, cfg, network, size, None) for photo in photos for size in SIZES]
+    inputs = [read_photo(photo, cfg, network, SIZES[i % 2], None) for i, photo in enumerate(photos)]
     agreements = check_file(network, done.path, 'onnxruntime', inputs)  # raises where they differ
-    assert len(agreements) == 22 and {agreement.canvas for agreement in agreements} == set(SIZES)
+    assert len(agreements) == 11 and {agreement.canvas for agreement in agreements} == set(SIZES)
 
 
 @pytest.mark.parametrize('outputs', ['raw', 'results'])

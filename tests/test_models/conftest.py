@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
 
@@ -13,8 +13,6 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import HorizontalBoxes
 from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config
-from mmengine.model import BaseModule
-from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
@@ -70,13 +68,8 @@ KINDS = {None: {}, 'detection': DETECTION, 'learned softmax': LEARNED_SOFTMAX}
 
 
 @pytest.fixture(autouse=True)
-def _small_models(mmdet_scope: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The scope of a run; no list of all parameters in the log; one thread, as two only wait for each other here."""
-    monkeypatch.setattr(BaseModule, '_dump_init_info', lambda self: None)
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
+def _scope(mmdet_scope: None) -> None:
+    """The scope of a run."""
 
 
 @pytest.fixture(scope='session')
@@ -99,7 +92,7 @@ def head_config() -> Callable[..., Config]:
 
 
 @pytest.fixture
-def make_head(head_config: Callable[..., Config]) -> Callable[..., nn.Module]:
+def make_head(head_config: Callable[..., Config], perturb: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
     """An initialised small head whose parameters are all off their special starting values."""
 
     def make(changes: dict | None = None, kind: str | None = None) -> nn.Module:
@@ -111,53 +104,13 @@ def make_head(head_config: Callable[..., Config]) -> Callable[..., nn.Module]:
 
 
 @pytest.fixture
-def small_config(project_root: Path) -> Callable[[str], Config]:
+def small_config(project_root: Path, shrink: Callable[[Config], Config]) -> Callable[[str], Config]:
     """A shipped config with its model shrunk in width and depth; the structure stays."""
 
     def config(name: str) -> Config:
-        cfg = Config.fromfile(project_root / 'configs' / 'maskdino' / f'{name}.py')
-        swin = 'Swin' in cfg.model.backbone.type
-        deep = not swin and cfg.model.backbone.depth >= 50
-        head = 'decode_head' if 'decode_head' in cfg.model else 'panoptic_head'
-        changes = {
-            'in_channels': [32, 64, 128, 256] if deep else [8, 16, 32, 64],
-            'dim': 32,
-            'mask_dims': None if cfg.model[head].mask_dims is None else 32,
-            'num_heads': 4,
-            'num_points': 2,
-            'pixel_decoder': dict(num_layers=1, ffn_dim=48),
-            'query_init.num_queries': 20,
-            'decoder': dict(num_layers=2, ffn_dim=48),
-            'denoising.num_queries': 10,
-            'criterion.num_points': 64,
-        }
-        cfg.merge_from_dict({f'model.{head}.{key}': value for key, value in changes.items()})
-        backbone = dict(embed_dims=8, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8], window_size=4, drop_path_rate=0.0)
-        cfg.model.backbone.update(backbone if swin else dict(base_channels=8), init_cfg=None)
-        return cfg
+        return shrink(Config.fromfile(project_root / 'configs' / 'maskdino' / f'{name}.py'))
 
     return config
-
-
-@pytest.fixture
-def make_model() -> Callable[[Config], nn.Module]:
-    """A detector or segmentor from a config, all parameters off their special starting values."""
-
-    def make(cfg: Config) -> nn.Module:
-        with DefaultScope.overwrite_default_scope(cfg.default_scope):
-            model = MODELS.build(cfg.model)
-        model.init_weights()
-        return perturb(model)
-
-    return make
-
-
-def perturb(module: nn.Module) -> nn.Module:
-    """Noise on all parameters: a zero-initialised layer would hide everything before it."""
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    return module
 
 
 @pytest.fixture

@@ -1,12 +1,9 @@
 """A predictor with small random weights, and photographs."""
 
-import logging
-
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
 from PIL import Image
 
 from mmmaskdino.apis import Limits, Predictor
@@ -16,25 +13,14 @@ SIZE = (90, 120)
 
 
 @pytest.fixture(scope='session')
-def make_predictor(project_root, tmp_path_factory):
+def make_predictor(project_root, shrink, make_model, tmp_path_factory):
     """Of a shipped config whose model is shrunk; all classes are equally likely at first."""
 
     def make(name='maskdino_r18_shapes_panoptic', limits=None):
-        cfg = Config.fromfile(project_root / 'configs' / 'maskdino' / f'{name}.py')
-        head = cfg.model.get('panoptic_head') or cfg.model.decode_head
-        cfg.model.backbone.base_channels = 8
-        head.in_channels = [8, 16, 32, 64]
-        logging.disable(logging.INFO)  # the list of all parameters
+        cfg = shrink(Config.fromfile(project_root / 'configs' / 'maskdino' / f'{name}.py'))
         torch.manual_seed(0)
-        with DefaultScope.overwrite_default_scope(cfg.default_scope):
-            model = MODELS.build(cfg.model)
-        model.init_weights()
-        logging.disable(logging.NOTSET)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.add_(0.05 * torch.randn_like(parameter))
         weights = tmp_path_factory.mktemp('weights') / 'model.pth'
-        torch.save(dict(state_dict=model.state_dict()), weights)
+        torch.save(dict(state_dict=make_model(cfg).state_dict()), weights)
         return Predictor(cfg, weights, device='cpu', limits=limits)
 
     return make

@@ -8,11 +8,10 @@ import os
 import socket
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -22,14 +21,6 @@ from mmmaskdino.apis.launch import build_runner
 from mmmaskdino.datasets.shapes import make_shapes_dataset
 
 NO_EVALUATION = dict.fromkeys(('val_cfg', 'val_dataloader', 'val_evaluator', 'test_cfg', 'test_dataloader'))
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(num_threads)
 
 
 @pytest.fixture(scope='session')
@@ -53,11 +44,13 @@ class Losses(Hook):
 
 
 @pytest.fixture
-def make_config(project_root: Path, shapes: Path, tmp_path: Path) -> Callable[..., Config]:
-    """The quick start's config for a few iterations on the small images; changes by dotted key."""
+def make_config(
+    project_root: Path, shapes: Path, tmp_path: Path, shrink: Callable[[Config], Config]
+) -> Callable[..., Config]:
+    """The quick start's config with a small model, for a few iterations on the small images; changes by dotted key."""
 
     def make(work_dir: str, changes: dict | None = None) -> Config:
-        cfg = Config.fromfile(project_root / 'configs' / 'maskdino' / 'maskdino_r18_shapes_panoptic.py')
+        cfg = shrink(Config.fromfile(project_root / 'configs' / 'maskdino' / 'maskdino_r18_shapes_panoptic.py'))
         cfg.merge_from_dict(NO_EVALUATION | {'test_evaluator': None})
         options = {
             'work_dir': str(tmp_path / work_dir),

@@ -9,7 +9,6 @@ import pytest
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
 from PIL import Image
 
 from mmmaskdino.datasets.shapes import METAINFO
@@ -28,18 +27,12 @@ finally:
 
 
 @pytest.fixture(scope='module')
-def model(project_root):
+def model(project_root, shrink, make_model):
     """Config and a small panoptic model with weights that tell its classes apart."""
-    cfg = Config.fromfile(project_root / 'configs' / 'maskdino' / 'maskdino_r18_shapes_panoptic.py')
-    cfg.model.backbone.base_channels = 8
-    cfg.model.panoptic_head.update(in_channels=[8, 16, 32, 64])
+    cfg = shrink(Config.fromfile(project_root / 'configs' / 'maskdino' / 'maskdino_r18_shapes_panoptic.py'))
     torch.manual_seed(0)
-    with DefaultScope.overwrite_default_scope('mmdet'):
-        model = MODELS.build(cfg.model)
-    model.init_weights()
+    model = make_model(cfg)
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
         model.panoptic_head.heads.classify.bias.fill_(0)
     model.dataset_meta = METAINFO
     return cfg, model.eval()

@@ -1,12 +1,9 @@
 """A small panoptic model that has predicted for one image, and what was recorded."""
 
-import logging
-
 import pytest
 import torch
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
 
 from mmmaskdino.visualization.trace import TraceRecorder
 
@@ -14,24 +11,16 @@ FRAME = ((96, 128), (80, 120))
 
 
 @pytest.fixture(scope='session')
-def make_small_model(project_root):
-    """A shipped config's model, shrunk."""
+def make_small_model(project_root, make_model):
+    """A shipped config's model with a narrow backbone."""
 
     def make(name='maskdino_r18_shapes_panoptic'):
         cfg = Config.fromfile(project_root / 'configs' / 'maskdino' / f'{name}.py')
         head = cfg.model.get('panoptic_head') or cfg.model.decode_head
         cfg.model.backbone.base_channels = 8
         head.in_channels = [8, 16, 32, 64]
-        logging.disable(logging.INFO)  # the list of all parameters
         torch.manual_seed(0)
-        with DefaultScope.overwrite_default_scope(cfg.default_scope):
-            model = MODELS.build(cfg.model)
-        model.init_weights()
-        logging.disable(logging.NOTSET)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.add_(0.05 * torch.randn_like(parameter))
-        return model.eval()
+        return make_model(cfg).eval()
 
     return make
 

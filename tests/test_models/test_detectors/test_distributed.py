@@ -1,8 +1,6 @@
-"""Two gloo processes against one process with the same global batch. This file is also what the two processes run."""
+"""Two gloo processes against one process with the same global batch."""
 
-import os
-import subprocess
-import sys
+import multiprocessing
 from copy import deepcopy
 from datetime import timedelta
 from pathlib import Path
@@ -15,8 +13,6 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import DefaultScope
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
-
-import mmmaskdino  # noqa: F401
 
 WORLD_SIZE = 2
 TIMEOUT = 120  # seconds
@@ -58,7 +54,6 @@ def remove_randomness(head) -> None:
 
 def run_rank(folder: Path, rank: int) -> None:
     """One of the two processes: all cases, one after another."""
-    torch.set_num_threads(1)
     distributed.init_process_group(
         'gloo', f'file://{folder}/meeting', timedelta(seconds=TIMEOUT), world_size=WORLD_SIZE, rank=rank
     )
@@ -88,20 +83,23 @@ def make_case(small_config, make_model, make_batch):
 
 
 @pytest.fixture
-def results(make_case, tmp_path, project_root):
+def results(make_case, tmp_path):
     """{case: (of the single process, [of each rank])}; the two processes start once for all cases."""
     cases = {name: make_case(**settings) for name, settings in CASES.items()}
     for name, case in cases.items():
         torch.save(case, tmp_path / f'{name}.case')
-    environment = os.environ | dict(OMP_NUM_THREADS='1', CUDA_VISIBLE_DEVICES='-1', PYTHONPATH=str(project_root))
-    command = [sys.executable, __file__, str(tmp_path)]
-    ranks = [subprocess.Popen([*command, str(rank)], env=environment) for rank in range(WORLD_SIZE)]
+    context = multiprocessing.get_context('fork')  # the imports take longer than all the steps
+    ranks = [context.Process(target=run_rank, args=(tmp_path, rank)) for rank in range(WORLD_SIZE)]
+    for rank in ranks:
+        rank.start()
     single = {}
-    for name, case in cases.items():
-        torch.manual_seed(7)
-        single[name] = training_step(case, 0, 1)
     try:
-        assert [rank.wait(timeout=2 * TIMEOUT) for rank in ranks] == [0, 0]
+        for name, case in cases.items():
+            torch.manual_seed(7)
+            single[name] = training_step(case, 0, 1)
+        for rank in ranks:
+            rank.join(timeout=TIMEOUT)
+        assert [rank.exitcode for rank in ranks] == [0, 0]
     finally:
         for rank in ranks:
             rank.kill()
@@ -145,7 +143,3 @@ def test_accumulated_gradients_are_those_of_the_large_batch(make_case):
         step = expected - case['state_dict'][name]
         assert (weights[1][name] - expected).norm() <= 1e-4 * step.norm().clamp(min=1e-3), name
     assert any(not torch.equal(tensor, case['state_dict'][name]) for name, tensor in weights[0].items())
-
-
-if __name__ == '__main__':
-    run_rank(Path(sys.argv[1]), int(sys.argv[2]))
