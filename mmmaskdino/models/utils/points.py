@@ -42,7 +42,7 @@ class PointFeatures(NamedTuple):
         features = features.flatten(1).float()
         if features.shape[1] < len(points):
             return cls(features, cells, shares)
-        return cls(_sample(features, cells, shares), None, None)
+        return cls(sum_rows(features.T.contiguous(), cells, shares).T, None, None)
 
     def first(self, num_points: int) -> 'PointFeatures':
         """Those of the first points."""
@@ -53,8 +53,10 @@ class PointFeatures(NamedTuple):
     def logits(self, mask_embeds: Tensor) -> Tensor:
         """Mask logits (num_masks, num_points) float32 of embeddings (num_masks, mask_dims), whatever autocast says."""
         with torch.autocast(mask_embeds.device.type, enabled=False):
-            logits = mask_embeds.float() @ self.features
-            return logits if self.cells is None else _sample(logits, self.cells, self.shares)
+            if self.cells is None:
+                return mask_embeds.float() @ self.features
+            # Row by row: the rows of a table hold all maps of a cell.
+            return sum_rows(self.features.T @ mask_embeds.float().T, self.cells, self.shares).T
 
     def spreader(self) -> Callable[[Tensor, Tensor], Tensor]:
         """The way back of some of the :meth:`logits`: from gradients in chosen points to those of the products.
@@ -132,11 +134,6 @@ def bilinear_cells(points: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
     cells = y[:, None] * w + x
     shares = weights[:, None, :, 1] * weights[..., 0]
     return cells.flatten(0, 1).T.contiguous(), shares.flatten(0, 1).T.contiguous()
-
-
-def _sample(maps: Tensor, cells: Tensor, shares: Tensor) -> Tensor:
-    """Samples (n, num_points) of flat maps (n, h * w): a weighted sum of four rows, which hold all maps of a cell."""
-    return sum_rows(maps.T.contiguous(), cells, shares).T
 
 
 def sample_binary_masks(masks: Tensor, points: Tensor) -> Tensor:
