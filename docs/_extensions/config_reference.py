@@ -124,7 +124,7 @@ def _write_class(registry: str, scope: str, name: str, cls: type) -> Iterator[st
     docstring = docstring_parser.parse(cls.__doc__ or '')
     options = find_options(cls)
     yield f'\n### {name}\n'
-    yield f"`type='{name}'` in the `{registry}` of {scope}: `{cls.__module__}.{cls.__name__}`.\n"
+    yield f"`type='{name}'` in the `{registry}` of {scope}: {{py:class}}`{cls.__module__}.{cls.__name__}`.\n"
     yield _markdown(docstring.short_description) + '\n'
     yield _markdown(docstring.long_description) + '\n'
     yield _table(options.own)

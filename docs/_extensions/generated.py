@@ -11,8 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import config_reference
+from docutils import nodes
 from mmengine.registry import Registry
+from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.util.nodes import make_refnode
 
 import mmmaskdino
 from mmmaskdino.cli.main import COMMANDS, build_parser
@@ -50,7 +54,7 @@ def packages() -> dict[str, list[str]]:
 
 def write_api(app: Sphinx) -> None:
     """Write the page of each package, unless it is there."""
-    if 'api.md' not in {path.name for path in Path(app.srcdir).iterdir()}:
+    if not Path(app.srcdir, 'api.md').is_file():
         return
     folder = Path(app.srcdir, API_FOLDER)
     folder.mkdir(exist_ok=True)
@@ -91,10 +95,25 @@ def quote_examples(app: Sphinx, what: str, name: str, obj: object, options: obje
     lines[:] = [*quoted, '']
 
 
+def link_short_name(
+    app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, text: nodes.Node
+) -> nodes.Node | None:
+    """Link a name without its module, as docstrings and types have it, if one thing of the package has this name."""
+    if node.get('refdomain') != 'py':
+        return None
+    objects = env.domaindata['py']['objects']
+    found = [name for name in objects if name.endswith(f'.{node["reftarget"]}')]
+    if len(found) != 1:
+        return None
+    target = objects[found[0]]
+    return make_refnode(app.builder, node['refdoc'], target.docname, target.node_id, text, found[0])
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     Registry.__repr__ = object.__repr__  # autodoc asks for it, and a registry draws a table of its hundreds of classes
     app.connect('builder-inited', write_api)
     app.connect('source-read', write_generated)
     app.connect('autodoc-process-docstring', quote_examples)
+    app.connect('missing-reference', link_short_name)
     return dict(parallel_read_safe=True, parallel_write_safe=True)

@@ -66,6 +66,16 @@ def test_every_public_module_is_in_the_api(site: Path, project_root: Path) -> No
 
 
 @pytest.mark.slow
+def test_links_between_references(site: Path) -> None:
+    api = '_api/mmmaskdino.models.dense_heads.html#mmmaskdino.models.dense_heads.maskdino_head.MaskDINOHead'
+    assert f'href="{api}"' in (site / 'config_reference.html').read_text()
+    name = 'mmmaskdino.models.losses.html#mmmaskdino.models.losses.criterion.MaskDINOCriterion'
+    assert f'href="{name}"' in (site / '_api' / 'mmmaskdino.models.dense_heads.html').read_text(), (
+        'a name without module'
+    )
+
+
+@pytest.mark.slow
 def test_links_to_files_of_the_repository(site: Path) -> None:
     page = (site / 'model_zoo.html').read_text()
     assert 'href="repository/configs/maskdino/maskdino_r50_coco_instance.py.html"' in page
