@@ -6,8 +6,10 @@ one page for each package with the docstrings of its modules.
 
 from __future__ import annotations
 
+import argparse
 import pkgutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import config_reference
@@ -22,7 +24,7 @@ import mmmaskdino
 from mmmaskdino.cli.main import COMMANDS, build_parser
 
 API_FOLDER = '_api'
-WIDTH = '100'  # of help texts, in characters
+WIDTH = 100  # of help texts, in characters
 
 
 def write_command_line(intro: str) -> str:
@@ -32,10 +34,19 @@ def write_command_line(intro: str) -> str:
         intro: What stands before the commands.
     """
     parts = [intro]
-    for name, purpose in COMMANDS.items():
-        help_text = build_parser(name, f'mmmaskdino {name}').format_help()
-        parts.append(f'\n## {name}\n\n{purpose.capitalize()}.\n\n```text\n{help_text}```\n')
+    for name in COMMANDS:
+        parser = build_parser(name, f'mmmaskdino {name}')
+        parts += _describe_parser(parser, 2)
+        actions = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+        parts += [
+            text for action in actions for child in action.choices.values() for text in _describe_parser(child, 3)
+        ]
     return '\n'.join(parts)
+
+
+def _describe_parser(parser: argparse.ArgumentParser, level: int) -> Iterator[str]:
+    parser.formatter_class = partial(parser.formatter_class, width=WIDTH)
+    yield f'\n{"#" * level} {parser.prog.removeprefix("mmmaskdino ")}\n\n```text\n{parser.format_help()}```\n'
 
 
 PAGES = {'config_reference': config_reference.write_page, 'command_line': write_command_line}
