@@ -5,7 +5,9 @@ import pytest
 from PIL import Image
 
 from mmmaskdino.datasets import DataError, ids_to_rgb
-from mmmaskdino.evaluation.panoptic_files import PanopticFiles, read_categories
+from mmmaskdino.datasets.panoptic_ids import MAX_SEGMENT_ID
+from mmmaskdino.evaluation.panoptic_files import PanopticFiles, PanopticWriter, read_categories
+from mmmaskdino.evaluation.panoptic_quality import PanopticImage
 
 SEGMENTS = [dict(id=7, category_id=20), dict(id=70000, category_id=10, iscrowd=1)]
 
@@ -47,6 +49,49 @@ def test_load(write, tmp_path):
 def test_bad_annotations_are_named(write, changes, message):
     with pytest.raises(DataError, match=message):
         write(**changes).load(5)
+
+
+@pytest.mark.parametrize('key', ['file_name', 'segments_info'])
+def test_missing_keys_are_named(write, tmp_path, key):
+    reader = write()
+    del reader.annotations[5][key]
+    with pytest.raises(DataError, match=rf"pan\.json: image 5: expected the key '{key}'"):
+        reader.load(5)
+
+
+def test_smallest_and_largest_id(write):
+    segments = [dict(id=1, category_id=10), dict(id=MAX_SEGMENT_ID, category_id=20)]
+    assert write(segments_info=segments).load(5).ids.tolist() == [1, MAX_SEGMENT_ID]
+
+
+def test_an_image_without_segments(write):
+    image = write(segments_info=[]).load(5)
+    assert (image.ids.dtype, image.labels.dtype, image.is_crowd.dtype) == (np.int64, np.int64, bool)
+    assert len(image.ids) == len(image.labels) == len(image.is_crowd) == 0
+
+
+@pytest.fixture
+def make_writer(tmp_path):
+    """Makes a writer for the given entries of 'images'."""
+
+    def _make_writer(*images):
+        (tmp_path / 'ann.json').write_text(json.dumps(dict(images=images)))
+        return PanopticWriter(str(tmp_path / 'out'), str(tmp_path / 'ann.json'), [10, 20])
+
+    return _make_writer
+
+
+def test_writer_names_what_is_wrong(make_writer):
+    with pytest.raises(DataError, match=r"ann\.json: an image: expected the key 'file_name'"):
+        make_writer(dict(id=1))
+    with pytest.raises(DataError, match=r"ann\.json: an image: expected the key 'id'"):
+        make_writer(dict(file_name='1.jpg'))
+    image = PanopticImage(np.ones((1, 1), np.int32), np.array([1]), np.array([0]), np.array([False]), 'test')
+    writer = make_writer(dict(id=1, file_name='1.jpg'))
+    with pytest.raises(DataError, match=r'ann\.json: no image has the id 2'):
+        writer.write(2, image)
+    with pytest.raises(ValueError):
+        writer.write(1, image._replace(labels=np.array([0, 1])))
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,16 @@ from mmdet.datasets import CocoPanopticDataset
 from mmdet.registry import METRICS
 from mmdet.structures import DetDataSample
 from mmengine.evaluator import Evaluator
+from mmengine.fileio import register_backend
+from mmengine.fileio.backends import LocalBackend
+from mmengine.logging import MMLogger
 from mmengine.structures import PixelData
 from PIL import Image
 
 from mmmaskdino.datasets import DataError, ids_to_rgb, read_panoptic_png
 from mmmaskdino.evaluation import PanopticQualityMetric
 from mmmaskdino.evaluation.panoptic_files import PanopticFiles
+from mmmaskdino.evaluation.panoptic_metric import predicted_image
 
 CLASSES = ('cup', 'person', 'sky')  # another order than the categories'
 CATEGORIES = [
@@ -47,7 +51,7 @@ def build(tmp_path):
         images = [dict(id=image_id, file_name=f'folder/{image_id}.jpg') for image_id in id_maps]
         path.write_text(json.dumps(dict(images=images, annotations=annotations, categories=CATEGORIES)))
         metric = METRICS.build(
-            dict(type='PanopticQualityMetric', ann_file=str(path), seg_prefix=str(tmp_path), **arguments)
+            dict(type='PanopticQualityMetric', ann_file=str(path), seg_prefix=str(tmp_path)) | arguments
         )
         metric.dataset_meta = dict(classes=classes)
         return metric
@@ -86,6 +90,7 @@ def test_results_are_small_and_gathered_once(build):
     metric = build()
     metric.process(None, [s.to_dict() for s in samples])
     assert sum(array.nbytes for counts, _ in metric.results for array in counts) < 500
+    assert all(annotation is None for _, annotation in metric.results)
     # A sampler repeats images to fill the last batch; only the first `size` results count.
     metric.results.append(metric.results[0])
     assert metric.evaluate(2)['coco_panoptic/PQ'] == 100.0
@@ -105,8 +110,16 @@ def test_written_results_can_be_evaluated(build, tmp_path, format_only):
     assert results.load(1).labels.tolist() == [2, 0, 1]
 
 
+def test_format_only_needs_no_ground_truth(build, tmp_path):
+    metric = build(outfile_prefix=str(tmp_path / 'run'), format_only=True, seg_prefix='nowhere')
+    metric.process(None, [sample([[1000, 2001, 2, 2]]).to_dict()])
+    assert metric.results[0][0] is None
+
+
 def test_format_only_needs_a_place():
-    with pytest.raises(ValueError, match='outfile_prefix'):
+    with pytest.raises(
+        ValueError, match='PanopticQualityMetric: format_only=True needs an outfile_prefix to write to$'
+    ):
         PanopticQualityMetric('pan.json', 'pan', format_only=True)
 
 
@@ -175,3 +188,53 @@ def recorded_samples(shared_data):
         for instance, info in enumerate(annotation['segments_info']):
             segments[id_map == info['id']] = classes.index(names[info['category_id']]) + 1000 * instance
         yield sample(segments, annotation['image_id'])
+
+
+@pytest.mark.parametrize('arguments', [dict(), dict(classwise=True)])
+def test_printed_table(build, monkeypatch, arguments):
+    printed = []
+    monkeypatch.setattr(MMLogger, 'info', lambda self, message: printed.append(message))
+    evaluate(build(**arguments), [sample([[1000, 2001, 2, 2]]), sample([[3000, 3000, VOID, VOID]], 2)])
+    (text,) = printed
+    title, _, *rows = text.splitlines()
+    assert title == 'Panoptic quality'
+    names = ['all', 'things', 'stuff', *(CLASSES if arguments else ())]
+    assert [row.split()[0] for row in rows] == names
+
+
+def test_arguments_of_every_metric(build, tmp_path):
+    metrics = evaluate(build(prefix='val'), [sample([[1000, 2001, 2, 2]]), sample([[3000] * 2 + [VOID] * 2], 2)])
+    assert metrics['val/PQ'] == 100.0
+    assert build(collect_dir=str(tmp_path)).collect_dir == str(tmp_path)
+    assert build(collect_device='gpu').collect_device == 'gpu'
+
+
+class CountingBackend(LocalBackend):
+    """Local files, and the names of those that were read."""
+
+    names: list[str] = []
+
+    def get(self, filepath):
+        self.names.append(str(filepath).rpartition('/')[2])
+        return super().get(filepath)
+
+
+def test_files_are_read_through_the_backend(build, tmp_path):
+    register_backend('counting', CountingBackend, force=True)
+    CountingBackend.names.clear()
+    metric = build(outfile_prefix=str(tmp_path / 'run'), backend_args=dict(backend='counting'))
+    evaluate(metric, [sample([[1000, 2001, 2, 2]]), sample([[3000, 3000, VOID, VOID]], 2)])
+    # The json for the categories, the annotations and the names of the images.
+    assert sorted(CountingBackend.names) == ['1.png', '2.png', *['pan.json'] * 3]
+
+
+def test_prediction_of_nothing():
+    image = predicted_image(sample([[VOID, VOID]]).to_dict(), VOID)
+    assert not image.id_map.any() and len(image.ids) == len(image.labels) == 0
+    assert image.is_crowd.shape == (0,)
+
+
+def test_predicted_segments_are_no_crowds():
+    image = predicted_image(sample([[1000, 2001, VOID]]).to_dict(), VOID)
+    assert image.is_crowd.tolist() == [False, False] and image.is_crowd.dtype == bool
+    assert image.labels.tolist() == [0, 1]

@@ -147,3 +147,29 @@ def test_averages_skip_classes_that_do_not_occur():
     nothing = quality.average(np.array([False, False, True]))
     assert nothing['n'] == 0
     assert np.isnan([nothing['pq'], nothing['sq'], nothing['rq']]).all()
+
+
+@pytest.mark.parametrize(
+    ('num_ids', 'listed'), [(5, '2, 3, 4, 5, 6, only in the json'), (6, '2, 3, 4, 5, 6, ... (6 ids), only in the json')]
+)
+def test_many_ids_are_shortened(num_ids, listed):
+    id_map = [list(range(1, num_ids + 2))]  # of which only 1 is listed
+    with pytest.raises(DataError) as error:
+        count_matches(make_image([[1] * (num_ids + 1)], [0]), make_image(id_map, [0]), NUM_CLASSES)
+    assert f'only in the PNG: {listed}: none' in str(error.value)
+
+
+@pytest.mark.filterwarnings('error')
+def test_nothing_to_average():
+    average = PanopticQuality(2).average(np.array([True, True]))
+    assert average.pop('n') == 0
+    assert all(np.isnan(value) for value in average.values())
+
+
+def test_classes_that_do_not_occur_have_quality_zero():
+    """Whatever is in the memory that the numbers come to lie in."""
+    quality = PanopticQuality(1000)
+    for _ in range(20):
+        used = [np.full(1000, 7.0) for _ in range(10)]
+        del used
+        assert not any(quality.per_class()[key].any() for key in ('pq', 'sq', 'rq'))
