@@ -65,7 +65,8 @@ class _Operations(TorchDispatchMode):
         on_host = self.counter.is_on_host(_tensors((args, kwargs)))
         if _waits(func, name, args) and not on_host:
             self.counter.waits[name] += 1
-        result = func(*args, **kwargs)
+        # Not func itself: older versions of torch hand a number to the overload for tensors.
+        result = func.overloadpacket(*args, **kwargs)
         if on_host:
             self.counter.mark_on_host(result)
         return result
