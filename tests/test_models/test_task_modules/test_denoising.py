@@ -2,6 +2,7 @@ import pytest
 import torch
 from mmdet.registry import TASK_UTILS
 
+from mmmaskdino.models.task_modules import denoising
 from mmmaskdino.models.utils import cxcywh_to_xyxy
 
 NUM_MATCHING = 6
@@ -236,3 +237,31 @@ def test_contrastive_denoising_of_a_rank_without_objects(make_targets, monkeypat
     got = generator(make_targets([0, 0]), NUM_MATCHING)
     assert got.boxes.shape == (2, 16, 4) and (got.boxes == 0.5).all() and not got.content.any()
     assert got.pairs.per_image == (0, 0)
+
+
+def test_defaults_and_limits():
+    generator = TASK_UTILS.build(dict(type='DenoisingGenerator', num_classes=5))
+    assert generator.label_embedding.weight.shape == (5, 256)
+    assert make_generator(num_queries=1, label_noise=1).num_queries == 1
+    with pytest.raises(
+        ValueError, match=r'^denoising needs num_queries >= 1, label_noise in \[0, 1\] and box_noise >= 0'
+    ):
+        make_generator(num_queries=0)
+
+
+def test_as_many_objects_as_queries_keep_their_order(make_targets):
+    got = make_generator(num_queries=10)(make_targets([10]), NUM_MATCHING)
+    assert got.pairs.gts.tolist() == list(range(10))
+
+
+def test_all_processes_make_the_same_groups(make_targets, monkeypatch):
+    """As many as the image with the most objects of all processes leaves room for."""
+
+    def all_reduce(number, op):
+        assert op == 'max' and number.item() == 3
+        number.fill_(7)
+
+    monkeypatch.setattr(denoising, 'get_world_size', lambda: 2)
+    monkeypatch.setattr(denoising, 'all_reduce', all_reduce)
+    got = make_generator()(make_targets([3, 1]), NUM_MATCHING)
+    assert got.num_groups == 14 and got.content.shape[1] == 14 * 7

@@ -177,3 +177,29 @@ def test_costs_are_computed_in_float32(make_assigner, make_targets):
     assert assigner.num_sanitized == 0
     full = StagePrediction(*(field.float() for field in stages))
     assert found == as_dict(assigner.assign(full, targets, features, masks, CANVAS))
+
+
+def test_costs_of_masks_may_be_those_of_mmdet(make_assigner, make_targets):
+    """They read the masks themselves."""
+    stages, targets = random_stages(), make_targets([3, 2])
+    features, masks = points_of(targets)
+    theirs, ours = dict(type='CrossEntropyLossCost', use_sigmoid=True), dict(type='PointBCECost')
+    found = (make_assigner([cost]).assign(stages, targets, features, masks, CANVAS) for cost in (theirs, ours))
+    assert as_dict(next(found)) == as_dict(next(found))
+
+
+def test_costs_that_are_not_finite_are_counted_and_reported_once(make_assigner, make_targets, monkeypatch):
+    said = []
+    monkeypatch.setattr(hybrid_assigner, 'print_log', lambda message, **kwargs: said.append((message, kwargs)))
+    assigner, stages, targets = make_assigner(), random_stages(1, 1), make_targets([3])
+    stages.boxes[0, 0, 2] = torch.nan
+    features, masks = points_of(targets)
+    for times in (1, 2):
+        assigner.assign(stages, targets, features, masks, CANVAS)
+        assert assigner.num_sanitized == 3 * times  # a query and three objects
+    ((message, arguments),) = said
+    assert message.startswith(
+        '3 of 15 matching costs are not finite: the predictions hold NaN or inf. They are treated'
+    )
+    assert message.endswith('the learning rate or train in bfloat16 or float32. Further cases are only counted.')
+    assert arguments == dict(logger='current', level=30)

@@ -3,6 +3,9 @@ import torch
 from mmdet.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 
+from mmmaskdino.models.task_modules.match_costs import reads_masks
+from mmmaskdino.models.utils.points import PointLogits
+
 
 def masks_of(logits, masks, **more):
     return InstanceData(masks=logits), InstanceData(masks=masks, **more)
@@ -57,3 +60,27 @@ def test_cost_of_things_is_zero_for_stuff_even_where_it_is_nan():
 def test_unknown_key_is_refused(name):
     with pytest.raises(TypeError, match='wieght'):
         TASK_UTILS.build(dict(type=name, wieght=1.0))
+
+
+@pytest.mark.parametrize('name', ['PointBCECost', 'PointDiceCost'])
+def test_what_costs_have_in_common_is_taken_as_it_is_given(name):
+    cost, (predictions, ground_truth) = (
+        TASK_UTILS.build(dict(type=name)),
+        masks_of(torch.randn(9, 50), torch.rand(4, 50)),
+    )
+    given = InstanceData(masks=torch.zeros(9, 50), points=PointLogits(predictions.masks))
+    assert torch.equal(cost(given, ground_truth), cost(predictions, ground_truth))
+
+
+@pytest.mark.parametrize(
+    ('cost', 'expected'),
+    [
+        (dict(type='PointDiceCost'), True),
+        (dict(type='DiceCost'), True),
+        (dict(type='ThingOnlyCost', cost=dict(type='PointBCECost')), True),
+        (dict(type='IoUCost'), False),
+        (dict(type='ThingOnlyCost', cost=dict(type='IoUCost')), False),
+    ],
+)
+def test_costs_of_masks_are_known(cost, expected):
+    assert reads_masks(TASK_UTILS.build(cost)) is expected
