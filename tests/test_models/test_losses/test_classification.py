@@ -52,3 +52,8 @@ def test_a_loss_brings_its_columns_and_its_prior():
 def test_unknown_key_is_refused(name):
     with pytest.raises(TypeError, match='weights'):
         MODELS.build(dict(type=name, weights=1.0))
+
+
+def test_defaults_of_the_cross_entropy():
+    loss = QueryCrossEntropyLoss()
+    assert (loss.no_object_weight, loss.loss_weight) == (0.1, 1.0)

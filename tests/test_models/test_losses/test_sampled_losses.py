@@ -95,3 +95,11 @@ def test_the_last_point_is_found_again(num_points):
     expected = torch.zeros(1, 3, 3)
     expected[0, 1, 1] = -0.5 / num_points
     torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize('num_points', [2**16, 2**16 + 1])
+def test_indices_survive_the_small_type(num_points):
+    index = torch.tensor([0, 2**15 - 1, 2**15, num_points - 1])
+    kept = index.to(sampled_losses._narrow_type(num_points))
+    assert kept.dtype == (torch.int16 if num_points == 2**16 else torch.int32)
+    assert torch.equal(sampled_losses._widened(kept), index)
