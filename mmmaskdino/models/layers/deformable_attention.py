@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mmmaskdino.models.utils.host import from_host, is_traced
 from mmmaskdino.structures import Memory, Shape
 
-from .attention_operator import traceable_attention
+from .attention_operator import AVAILABLE, traceable_attention, traceable_rows
 from .row_sampling import sample_rows
 
 
@@ -106,7 +106,7 @@ def sample_attention(
 ) -> Tensor:
     """Weighted sum of bilinear samples: mmcv's operator on a GPU, sums of table rows on the host.
 
-    Exporters, and compilers on the host, see grid sampling level by level instead, which they all know.
+    Exporters see grid sampling level by level instead, which they all know; ``torch.compile`` sees operators.
 
     Args:
         value (Tensor): (bs, num_points, num_heads, head_dim).
@@ -118,19 +118,22 @@ def sample_attention(
     Returns:
         Tensor: (bs, num_queries, num_heads * head_dim).
     """
-    if _operator_runs_on(value):
-        sizes = [h * w for h, w in spatial_shapes]
-        starts = [sum(sizes[:level]) for level in range(len(sizes))]
-        shapes = from_host(spatial_shapes, value).long()
-        starts = from_host(starts, value).long()
-        operator = traceable_attention if is_traced() else MultiScaleDeformableAttnFunction.apply
-        return operator(value.contiguous(), shapes, starts, locations.contiguous(), weights.contiguous(), im2col_step)
-    sample = sample_grid if is_traced() else sample_rows
-    return sample(value, spatial_shapes, locations, weights)
+    compiled = is_traced() and AVAILABLE and not torch.jit.is_tracing()
+    if is_traced() and not compiled:
+        return sample_grid(value, spatial_shapes, locations, weights)
+    if not _operator_runs_on(value):
+        sample = traceable_rows if compiled else sample_rows
+        return sample(value, spatial_shapes, locations, weights)
+    sizes = [h * w for h, w in spatial_shapes]
+    starts = [sum(sizes[:level]) for level in range(len(sizes))]
+    shapes = from_host(spatial_shapes, value).long()
+    starts = from_host(starts, value).long()
+    operator = traceable_attention if compiled else MultiScaleDeformableAttnFunction.apply
+    return operator(value.contiguous(), shapes, starts, locations.contiguous(), weights.contiguous(), im2col_step)
 
 
 def _operator_runs_on(value: Tensor) -> bool:
-    return value.is_cuda and not torch.jit.is_tracing()
+    return value.is_cuda
 
 
 def sample_grid(value: Tensor, spatial_shapes: tuple[Shape, ...], locations: Tensor, weights: Tensor) -> Tensor:

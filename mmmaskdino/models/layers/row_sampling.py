@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from mmmaskdino.models.utils.host import counting
 from mmmaskdino.models.utils.rows import RowScatter
@@ -78,26 +79,39 @@ def sample_rows(value: Tensor, spatial_shapes: tuple[Shape, ...], locations: Ten
 class _RowSampling(torch.autograd.Function):
     @staticmethod
     def forward(ctx, value: Tensor, locations: Tensor, weights: Tensor, spatial_shapes: tuple[Shape, ...]) -> Tensor:
-        ctx.levels = Levels.from_shapes(spatial_shapes, locations.shape[4], value.shape[2])
-        found = find_neighbours(value, locations, ctx.levels)
+        ctx.spatial_shapes = spatial_shapes
         # The neighbours are eight times as many numbers as the locations, and quickly found again.
         ctx.save_for_backward(value, locations, weights)
-        shares = (found.shares() * _per_corner(weights)).flatten(1)
-        output = F.embedding_bag(found.rows.flatten(1), _table(value), per_sample_weights=shares, mode='sum')
-        return output.view(*locations.shape[:2], -1)
+        return sum_samples(value, locations, weights, spatial_shapes)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        value, locations, weights = ctx.saved_tensors
-        found = find_neighbours(value, locations, ctx.levels)
-        table, grad = _table(value), grad.reshape(-1, value.shape[-1]).contiguous()
-        shares, attention, rows = found.shares(), _per_corner(weights), found.rows.flatten(1)
-        grad_value = RowScatter.of(rows, shares * attention, len(table)).add_up(grad)
-        products = _dot_rows(rows, grad, table).view_as(shares)
-        grad_weights = (products * shares).sum(1)
-        grad_locations = _position_gradient(found, products * attention, ctx.levels) * ctx.levels.sizes
-        grad_locations = grad_locations.permute(1, 2, 0).reshape(*weights.shape, 2)
-        return grad_value.view_as(value), grad_locations, grad_weights.view_as(weights), None
+        return *sample_gradients(grad, *ctx.saved_tensors, ctx.spatial_shapes), None
+
+
+def sum_samples(value: Tensor, locations: Tensor, weights: Tensor, spatial_shapes: tuple[Shape, ...]) -> Tensor:
+    """:func:`sample_rows` without a gradient."""
+    found = find_neighbours(value, locations, Levels.from_shapes(spatial_shapes, locations.shape[4], value.shape[2]))
+    shares = (found.shares() * _per_corner(weights)).flatten(1)
+    output = F.embedding_bag(found.rows.flatten(1), _table(value), per_sample_weights=shares, mode='sum')
+    return output.view(*locations.shape[:2], -1)
+
+
+def sample_gradients(
+    grad: Tensor, value: Tensor, locations: Tensor, weights: Tensor, spatial_shapes: tuple[Shape, ...]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of value, locations and weights from that of the result."""
+    levels = Levels.from_shapes(spatial_shapes, locations.shape[4], value.shape[2])
+    found = find_neighbours(value, locations, levels)
+    table, grad = _table(value), grad.reshape(-1, value.shape[-1]).contiguous()
+    shares, attention, rows = found.shares(), _per_corner(weights), found.rows.flatten(1)
+    grad_value = RowScatter.of(rows, shares * attention, len(table)).add_up(grad)
+    products = _dot_rows(rows, grad, table).view_as(shares)
+    grad_weights = (products * shares).sum(1)
+    grad_locations = _position_gradient(found, products * attention, levels) * levels.sizes
+    grad_locations = grad_locations.permute(1, 2, 0).reshape(*weights.shape, 2)
+    return grad_value.view_as(value), grad_locations, grad_weights.view_as(weights)
 
 
 def find_neighbours(value: Tensor, locations: Tensor, levels: Levels) -> Neighbours:

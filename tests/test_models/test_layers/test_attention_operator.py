@@ -1,4 +1,4 @@
-"""mmcv's operator as compilers see it. It runs on GPUs alone: here its place is taken by mmcv's plain function."""
+"""The operators that compilers see. mmcv's runs on GPUs alone: here its place is taken by mmcv's plain function."""
 
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -44,7 +44,19 @@ def arguments():
 def test_registered_as_torch_demands():
     value, locations, weights = arguments()
     tensors = value, torch.tensor(SHAPES), torch.tensor([0, 24]), locations, weights
-    torch.library.opcheck(attention_operator.traceable_attention, (*tensors, 64))
+    torch.library.opcheck(torch.ops.mmmaskdino.deformable_attention.default, (*tensors, 64))
+    sizes = [size for shape in SHAPES for size in shape]
+    torch.library.opcheck(torch.ops.mmmaskdino.sample_rows.default, (value, locations, weights, sizes))
+
+
+def test_one_graph_on_the_host(monkeypatch):
+    monkeypatch.setattr(deformable_attention, '_operator_runs_on', lambda value: False)
+    inputs, grad = arguments(), torch.randn(2, 11, 32)
+    compiled = torch.compile(lambda v, x, w: sample_attention(v, SHAPES, x, w), backend='aot_eager', fullgraph=True)
+    found, expected = compiled(*inputs), sample_attention(inputs[0], SHAPES, *inputs[1:])
+    assert torch.equal(found, expected)
+    for got, want in zip(*(torch.autograd.grad(x, inputs, grad) for x in (found, expected)), strict=True):
+        assert torch.equal(got, want)
 
 
 def test_one_graph_with_the_same_results_and_gradients(monkeypatch):
