@@ -45,7 +45,11 @@ def model(recorded, shared_golden, mmdet_scope):
             pad_size_divisor=32,
         ),
         backbone=dict(
-            type='ResNet', depth=50, stem_channels=4, base_channels=2, norm_cfg=dict(type='LeanBatchNorm', requires_grad=False)
+            type='ResNet',
+            depth=50,
+            stem_channels=4,
+            base_channels=2,
+            norm_cfg=dict(type='LeanBatchNorm', requires_grad=False),
         ),
         panoptic_head=head,
         panoptic_fusion_head=dict(type='MaskDINOFusionHead'),
