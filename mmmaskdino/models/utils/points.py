@@ -76,7 +76,7 @@ class PointFeatures(NamedTuple):
         return spread
 
 
-# From here on float32 has exp(x) and 1 / (1 + exp(-x)), and sums of 1 and exp(x) are 1.
+# Float32 holds the sigmoid down to here in full precision, and the softplus is 0 long before.
 LOWEST_LOGIT = -80.0
 
 
