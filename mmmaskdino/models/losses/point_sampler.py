@@ -101,10 +101,10 @@ def _smallest(values: np.ndarray, num: int) -> np.ndarray:
     In rising order, unless values are equal or not numbers; then what reads them reads memory in order.
     """
     limit = np.partition(values, num - 1, axis=1)[:, num - 1 : num]
-    flat = np.flatnonzero(values <= limit)
-    if len(flat) != num * len(values):
+    small = values <= limit
+    if (np.count_nonzero(small, axis=1) != num).any():
         return np.argpartition(values, num - 1, axis=1)[:, :num]
-    return flat.reshape(-1, num) - np.arange(0, values.size, values.shape[1])[:, None]
+    return np.flatnonzero(small).reshape(-1, num) - np.arange(0, values.size, values.shape[1])[:, None]
 
 
 @lru_cache(maxsize=1)

@@ -143,3 +143,10 @@ def test_as_many_points_where_candidates_are_equal_or_not_numbers(num):
     found = logits.abs().nan_to_num(torch.inf).gather(1, chosen)
     want = logits.abs().nan_to_num(torch.inf).topk(num, dim=1, largest=False).values
     torch.testing.assert_close(found.sort(1).values, want)
+
+
+def test_as_many_points_where_equal_candidates_are_as_many_as_those_that_are_missing():
+    logits = torch.full((4, 20), torch.nan)
+    logits[3] = 0  # 20 smallest, and none of the three other masks
+    chosen = PointSampler(num_points=5, oversample_ratio=4.0, importance_sample_ratio=1.0).select(logits)
+    assert all(len(set(row.tolist())) == 5 and row.max() < 20 for row in chosen)
