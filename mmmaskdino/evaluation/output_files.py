@@ -32,7 +32,7 @@ class OutputFolder:
             ValueError: It would lie outside, by its name or by a link.
         """
         path = self.path.joinpath(*parts)
-        if not path.parent.resolve().is_relative_to(self._root) or (path.is_symlink()):
+        if not path.parent.resolve().is_relative_to(self._root) or path.is_symlink():
             raise ValueError(f'{path} leads out of the folder {self.path}; nothing is written there')
         path.parent.mkdir(parents=True, exist_ok=True)
         return path

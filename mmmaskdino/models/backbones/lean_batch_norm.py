@@ -17,7 +17,7 @@ class LeanBatchNorm(nn.BatchNorm2d):
     torch keeps the input of every batch norm for the gradients of weight and bias, even of one in evaluation mode whose
     parameters have none: all outputs of the convolutions of a frozen ResNet. While this one is in training mode, or its
     weight learns, it is torch's. Parameters, buffers and results are torch's in any case. mmdet's ``FrozenBN`` keeps no
-    input either, but has no parameters and takes ten operations.
+    input either, but names its state otherwise (no ``num_batches_tracked``), never learns, and is not one operation.
     """
 
     def forward(self, x: Tensor) -> Tensor:

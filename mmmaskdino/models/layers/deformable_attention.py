@@ -106,7 +106,8 @@ def sample_attention(
 ) -> Tensor:
     """Weighted sum of bilinear samples: mmcv's operator on a GPU, sums of table rows on the host.
 
-    Exporters see grid sampling level by level instead, which they all know; ``torch.compile`` sees operators.
+    Exporters see grid sampling level by level instead, which they all know, and so does ``torch.compile`` before 2.4;
+    later it sees either as one operator.
 
     Args:
         value (Tensor): (bs, num_points, num_heads, head_dim).

@@ -92,7 +92,7 @@ class PointLogits:
     def __init__(self, logits: Tensor) -> None:
         self.logits = logits
 
-    def __len__(self) -> int:
+    def __len__(self) -> int:  # mmengine's InstanceData asks for it
         return len(self.logits)
 
     @cached_property
@@ -101,7 +101,7 @@ class PointLogits:
         return self._floored.sigmoid()
 
     def softplus(self) -> Tensor:
-        """(num_masks, num_points) ``log(1 + exp(logits))``, in a third of the time of torch's.
+        """(num_masks, num_points) ``log(1 + exp(logits))``, from the probabilities, which are needed anyway.
 
         It is ``x - log(sigmoid(x))``, and 0 where the sigmoid of ``x`` would underflow.
         """
