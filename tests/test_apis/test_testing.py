@@ -12,9 +12,12 @@ from mmmaskdino.cli.main import main
 from mmmaskdino.datasets.shapes import make_shapes_dataset
 
 
-def test_pictures_of_two_images_in_one_file_are_refused(project_root: Path, tmp_path: Path) -> None:
+def test_pictures_of_two_images_in_one_file_are_refused(
+    project_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Before anything is predicted: the checkpoint is not even read."""
-    root = make_shapes_dataset(tmp_path / 'shapes', 1, 2, size=64, progress=False)
+    monkeypatch.chdir(tmp_path)  # all paths of the config are relative to here
+    root = make_shapes_dataset(tmp_path / 'data' / 'shapes', 1, 2, size=64, progress=False)
     for kind in ('panoptic', 'instances'):
         ann_file = root / f'annotations/{kind}_val.json'
         content = json.loads(ann_file.read_text())
@@ -28,8 +31,7 @@ def test_pictures_of_two_images_in_one_file_are_refused(project_root: Path, tmp_
     checkpoint.touch()
     argv = ['test', str(project_root / 'configs/maskdino/maskdino_r18_shapes_panoptic.py'), str(checkpoint)]
     argv += ['--work-dir', str(tmp_path / 'work'), '--show-dir', 'pictures', '--cfg-options']
-    argv += [f'test_dataloader.dataset.data_root={root}/', 'test_dataloader.num_workers=0']
-    argv += ['test_dataloader.persistent_workers=False', f'test_evaluator.0.ann_file={ann_file}']
+    argv += ['test_dataloader.num_workers=0', 'test_dataloader.persistent_workers=False']
     with pytest.raises(SystemExit) as stop:
         main(argv)
     assert '--show-dir would draw' in str(stop.value.code)
