@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torchvision.ops import generalized_box_iou_loss
 
+from mmmaskdino.models.losses import PointSampler
 from mmmaskdino.models.losses import criterion as criterion_module
 from mmmaskdino.models.utils import PointLogits, cxcywh_to_xyxy
 from mmmaskdino.structures import HeadOutput, Pairs, StagePrediction
@@ -68,6 +69,7 @@ def test_names_of_denoising(make_head, make_features, make_targets, initial, sta
     targets = make_targets([3, 1])
     losses = head.criterion(head.forward_train(make_features(), targets), targets, CANVAS)
     assert {name for name in losses if 'dn_' in name} == {f'{stage}{term}' for stage in stages for term in TERMS}
+    assert set(TERMS) < set(losses)  # matching has its own
 
 
 def test_a_loss_that_is_none_is_left_out(make_criterion, make_targets):
@@ -222,6 +224,25 @@ def test_autocast(make_head, make_features, make_targets):
     with torch.autocast('cpu', dtype=torch.bfloat16):
         losses = head.criterion(head.forward_train(make_features(), targets), targets, CANVAS)
     assert all(value.dtype == torch.float32 and value.isfinite() for value in losses.values())
+
+
+def test_matching_looks_at_the_first_points_alone(make_criterion, make_targets):
+    criterion, output, targets = make_criterion(), random_output(1, encoder=False), make_targets([3, 1])
+    seen = []
+    criterion.assigner.assign = lambda stages, targets, features, masks, canvas: seen.extend([*features, *masks])
+    features, masks = criterion.point_sampler.sample(output.mask_features, targets)
+    criterion.match(output.stages[0], targets, features, masks, CANVAS)
+    num_points, drawn = criterion.point_sampler.num_points, masks[0].shape[1]
+    logits = [f.logits(torch.randn(2, 16)) for f in seen[:2]]
+    assert drawn > num_points and all(x.shape[1] == num_points for x in logits + seen[2:])
+
+
+def test_defaults_are_those_of_the_paper(head_config):
+    config = head_config({}).criterion
+    for key in ('num_points', 'oversample_ratio', 'importance_sample_ratio', 'decouple_stuff'):
+        config.pop(key, None)
+    criterion, sampler = MODELS.build(config), PointSampler(12544, 3.0, 0.75)
+    assert vars(criterion.point_sampler) == vars(sampler) and not criterion.decouple_stuff
 
 
 def test_unknown_key_is_refused(head_config):

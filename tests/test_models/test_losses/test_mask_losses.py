@@ -38,6 +38,14 @@ def test_gradient_is_that_of_the_loss(name):
 
 
 @pytest.mark.parametrize('name', OURS)
+def test_the_weight_is_one_by_default(name):
+    plain = MODELS.build(dict(OURS[name], loss_weight=1.0))
+    default = MODELS.build({key: value for key, value in OURS[name].items() if key != 'loss_weight'})
+    points, masks = PointLogits(torch.randn(3, 5)), torch.rand(3, 5)
+    torch.testing.assert_close(default(points, masks), plain(points, masks))
+
+
+@pytest.mark.parametrize('name', OURS)
 def test_unknown_key_is_refused(name):
     with pytest.raises(TypeError, match='use_sigmoid'):
         MODELS.build(dict(OURS[name], use_sigmoid=True))

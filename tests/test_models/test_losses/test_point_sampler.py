@@ -1,4 +1,5 @@
 import multiprocessing
+import re
 
 import pytest
 import torch
@@ -45,6 +46,12 @@ def test_the_most_uncertain_candidates_and_the_rest_as_drawn():
         rest[chosen] = False
         assert rest.sum() == 45
         assert row[chosen].abs().max() <= row[:60][rest].abs().min()
+
+
+def test_different_candidates_are_chosen_in_rising_order():
+    """What reads them reads memory in order; the way that sorts nothing out is left for equal candidates."""
+    chosen = PointSampler(num_points=20, oversample_ratio=3.0, importance_sample_ratio=0.5).select(torch.randn(6, 70))
+    assert (chosen.diff(dim=1) > 0).all()
 
 
 def test_selection_in_a_forked_process():
@@ -127,7 +134,8 @@ def test_selection_takes_no_gradient():
 
 @pytest.mark.parametrize('settings', [(0, 3.0, 0.75), (10, 0.5, 0.75), (10, 3.0, 1.5), (10, 3.0, -0.1)])
 def test_refused_settings(settings):
-    with pytest.raises(ValueError, match=f'got {settings[0]}, {settings[1]} and {settings[2]}'):
+    ranges = 'point sampling needs num_points >= 1, oversample_ratio >= 1 and importance_sample_ratio in [0, 1], '
+    with pytest.raises(ValueError, match=re.escape(f'{ranges}got {settings[0]}, {settings[1]} and {settings[2]}')):
         PointSampler(*settings)
 
 
@@ -143,6 +151,14 @@ def test_as_many_points_where_candidates_are_equal_or_not_numbers(num):
     found = logits.abs().nan_to_num(torch.inf).gather(1, chosen)
     want = logits.abs().nan_to_num(torch.inf).topk(num, dim=1, largest=False).values
     torch.testing.assert_close(found.sort(1).values, want)
+
+
+def test_the_smallest_where_the_last_of_them_has_equals():
+    """Of the first ten values, nine are smaller than the tenth, which has equals; what is larger comes first."""
+    logits = torch.arange(200.0, 100, -1).repeat(4, 1)
+    logits[:, 50:59], logits[:, 80:85] = 0.5, 7.0
+    chosen = PointSampler(num_points=10, oversample_ratio=10.0, importance_sample_ratio=1.0).select(logits)
+    assert logits.gather(1, chosen).sort(1).values.tolist() == [[0.5] * 9 + [7.0]] * 4
 
 
 def test_as_many_points_where_equal_candidates_are_as_many_as_those_that_are_missing():

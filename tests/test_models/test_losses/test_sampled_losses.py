@@ -52,6 +52,19 @@ def test_losses_and_gradients_are_the_plain_ones(problem, masks_at_a_time, monke
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(('num_masks', 'masks_at_a_time'), [(0, 3), (1, 3), (7, 3), (7, 1), (9, 3), (7, 0.5), (7, 2.5)])
+def test_parts_are_as_few_as_stay_small_enough(problem, num_masks, masks_at_a_time, monkeypatch):
+    sampler, points, features, _, masks, _ = problem
+    elements = int(masks_at_a_time * len(points))
+    monkeypatch.setattr(sampled_losses, 'chunk_elements', lambda device: elements)
+    objects = torch.zeros(num_masks).long()
+    task = MaskTask(PointFeatures.sample(features, points), masks, objects, sampler, LOSSES)
+    parts = [list(range(num_masks))[part] for part in task.parts()]
+    most = max(1, int(masks_at_a_time))
+    assert sum(parts, []) == list(range(num_masks)) and all(len(part) <= most for part in parts)
+    assert len(parts) == max(1, -(-num_masks // most))
+
+
 def test_a_loss_that_nothing_follows_from_has_no_say(problem):
     sampler, points, features, embeds, masks, objects = problem
     task = MaskTask(PointFeatures.sample(features, points), masks, objects, sampler, LOSSES)
@@ -76,9 +89,10 @@ def test_of_the_logits_only_the_chosen_are_kept(problem):
     sampler, points, features, embeds, masks, objects = problem
     task = MaskTask(PointFeatures.sample(features, points), masks, objects, sampler, LOSSES)
     kept = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor.shape), lambda shape: None):
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append((x.dtype, *x.shape)), lambda x: None):
         sampled_mask_losses(embeds, task)
-    assert (7, 200) in kept and (7, len(points)) not in kept
+    assert (torch.float32, 7, 200) in kept and (torch.int16, 7, 200) in kept
+    assert not any(shape == [7, len(points)] for _, *shape in kept)
 
 
 @pytest.mark.parametrize('num_points', [2**16, 2**16 + 1])
