@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 
 from mmmaskdino.models.seg_heads import mask_strips
+from mmmaskdino.models.seg_heads.image_queries import ImageFrames
 from mmmaskdino.models.seg_heads.mask_strips import resized_bands
 
 
@@ -32,3 +33,18 @@ def test_few_rows_are_held():
         done += rows.shape[1]
         assert len(given) <= done / 2 + 3
     assert done == 128
+
+
+def test_strips_are_as_large_as_the_docs_say():
+    """4 MiB and 64 MiB of float32: small enough for a cache, and few for a device."""
+    sizes = [4 * mask_strips.strip_elements(torch.device(kind)) / 2**20 for kind in ('cpu', 'cuda')]
+    assert sizes == [4, 64]
+
+
+def test_strips_are_cut_for_the_maps_themselves(monkeypatch):
+    """Unless the caller says that it makes more."""
+    monkeypatch.setattr(mask_strips, 'strip_elements', lambda device: 100)
+    frames = ImageFrames((20, 10), (20, 10), (20, 10))
+    maps = torch.randn(1, 5, 5)
+    assert [rows.stop - rows.start for rows, _ in mask_strips.mask_strips(maps, frames)] == [10, 10]
+    assert [rows.stop - rows.start for rows, _ in mask_strips.mask_strips(maps, frames, num_maps=5)] == [2] * 10

@@ -122,37 +122,21 @@ def test_is_built_from_the_registry():
         MODELS.build(dict(type='MaskDINOFusionHead', num_things_classes=80, num_thing_classes=80))
 
 
-def test_unknown_test_cfg_key_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"\['iou_thr', 'topk'\].*overlap_thr"):
-        MaskDINOFusionHead(80, test_cfg=dict(topk=100, iou_thr=0.8))
+def test_config_of_weights_is_kept():
+    assert MaskDINOFusionHead(1, init_cfg=dict(type='Normal')).init_cfg == dict(type='Normal')
 
 
-@pytest.mark.parametrize(
-    ('key', 'value'),
-    [
-        ('max_per_image', 0),
-        ('max_per_image', 1.5),
-        ('score_thr', -0.1),
-        ('object_mask_thr', 25),
-        ('overlap_thr', '0.8'),
-        ('temperature', 0),
-        ('panoptic_on', 'yes'),
-        ('instance_on', 1),
-    ],
-)
-def test_wrong_values_name_the_key(key, value):
-    with pytest.raises(ValueError, match=f'test_cfg.{key} must be .* got {value!r}'):
-        MaskDINOFusionHead(80, test_cfg={key: value})
+@pytest.mark.parametrize(('counts', 'expected'), [((1,), 1), ((999,), 999), ((80, 919), 999)])
+def test_class_counts_that_a_panoptic_map_holds(counts, expected):
+    assert MaskDINOFusionHead(*counts, test_cfg=dict(panoptic_on=True)).num_classes == expected
 
 
 @pytest.mark.parametrize(
     ('counts', 'test_cfg', 'message'),
     [
         ((80, 53), dict(instance_on=False), 'every result off'),
-        ((80, 53), dict(with_masks=False, panoptic_on=True), 'need masks'),
-        ((80, 0), dict(with_masks=False, semantic_on=True), 'need masks'),
         ((0, 150), dict(semantic_on=True), 'instance_on needs thing classes'),
-        ((1203, 0), dict(panoptic_on=True), 'fewer than 1000 classes'),
+        ((1000, 0), dict(panoptic_on=True), 'fewer than 1000 classes'),
         ((-1, 5), {}, 'num_things_classes=-1'),
         ((0, 0), {}, 'num_things_classes=0'),
     ],
@@ -167,12 +151,14 @@ def test_wrong_predictions_are_refused():
     frames = FRAMES['no resize']
     with pytest.raises(ValueError, match=r'expects 9 class columns.*\(1, 14, 8\)'):
         predict(predictions, frames, use_sigmoid=False)
-    with pytest.raises(ValueError, match='this model predicts none'):
-        predict((*predictions[:2], None, None), frames, panoptic_on=True)
+    message = (
+        'test_cfg.panoptic_on and test_cfg.semantic_on need masks, but this model predicts none; set them to False '
+        'for a detection-only model'
+    )
+    for without in ((None, None), (None, predictions[3]), (predictions[2], None)):
+        with pytest.raises(ValueError, match=f'^{message}$'):
+            predict((*predictions[:2], *without), frames, panoptic_on=True)
     head, batch = MaskDINOFusionHead(THINGS, STUFF), [x[None] for x in predictions]
-    incomplete = BaseDataElement(metainfo=dict(img_path='a/b.jpg', img_shape=(64, 96), ori_shape=(64, 96)))
-    with pytest.raises(ValueError, match=r"a/b.jpg lacks \['batch_input_shape'\]"):
-        head.predict(*batch, [incomplete])
     with pytest.raises(ValueError, match='larger than batch_input_shape'):
         head.predict(*batch, [sample_of(ImageFrames((64, 96), (65, 96), (64, 96)))])
 
@@ -243,6 +229,23 @@ def test_instances_are_few_sorted_and_above_the_threshold():
     assert_same_pixels(some.masks, everything.masks[:10])
     assert torch.equal(some.bboxes, everything.bboxes[:10])
     assert len(predict(predictions, frames, max_per_image=7)['ins_results']) == 7
+
+
+@pytest.mark.parametrize(('score_thr', 'found'), [(0.5, 2), (0.6, 0)])
+def test_a_score_at_the_threshold_is_kept(score_thr, found):
+    cls_logits = torch.full((2, THINGS + STUFF), -9.0)
+    cls_logits[:, 1] = 0  # the score is a half
+    predictions = (cls_logits, torch.full((2, 4), 0.5), None, None)
+    assert len(predict(predictions, FRAMES['no resize'], score_thr=score_thr)['ins_results']) == found
+
+
+def test_where_a_mask_is_undecided_it_is_not():
+    cls_logits = torch.full((1, THINGS + STUFF), 5.0)
+    features = torch.full((1, 16, 24), 3.0)
+    features[:, :, 12:] = 0  # logits of 0 on the right
+    predictions = (cls_logits, torch.full((1, 4), 0.5), torch.ones(1, 1), features)
+    masks = predict(predictions, FRAMES['no resize'])['ins_results'].masks
+    assert masks[:, :, :46].all() and not masks[:, :, 50:].any()
 
 
 def test_stuff_is_removed_before_or_after_the_top_k():
@@ -329,6 +332,44 @@ def test_panoptic_does_not_depend_on_the_strips(strip_elements):
     assert (got == plain_panoptic(predictions, frames)).float().mean() > 0.999
 
 
+def segments(logits, scores):
+    """Predictions of one query per mask (n, 16, 24), of thing class 1 with class logits ``scores`` (n,)."""
+    cls_logits = torch.full((len(logits), THINGS + STUFF), -9.0)
+    cls_logits[:, 1] = torch.tensor(scores)
+    return cls_logits, torch.full((len(logits), 4), 0.5), torch.eye(len(logits)), logits
+
+
+def test_a_covered_segment_is_dropped_for_its_whole_area(strip_elements):
+    """The best mask covers the upper half of the second, whose lower strips alone would be its own."""
+    logits = torch.full((2, 16, 24), 9.0)
+    logits[0, 8:] = -9
+    kept, dropped = (
+        predict(segments(logits, [5.0, 3.0]), FRAMES['no resize'], panoptic_on=True, overlap_thr=thr, temperature=None)
+        for thr in (0.4, 0.6)
+    )
+    assert kept['pan_results'].sem_seg.unique().tolist() == [1 + INSTANCE_OFFSET, 1 + 2 * INSTANCE_OFFSET]
+    assert dropped['pan_results'].sem_seg.unique().tolist() == [THINGS + STUFF, 1 + INSTANCE_OFFSET]
+
+
+def test_a_pixel_of_probability_one_half_belongs_to_its_segment():
+    logits = torch.zeros(1, 16, 24)
+    got = predict(segments(logits, [5.0]), FRAMES['no resize'], panoptic_on=True)['pan_results'].sem_seg
+    assert (got == 1 + INSTANCE_OFFSET).all()
+
+
+@pytest.mark.parametrize(('object_mask_thr', 'found'), [(0.5, False), (0.4, True)])
+@pytest.mark.parametrize('use_sigmoid', [True, False])
+def test_a_query_at_the_threshold_does_not_compete(object_mask_thr, found, use_sigmoid):
+    predictions = segments(torch.full((1, 16, 24), 9.0), [0.0])  # the score is a half
+    if not use_sigmoid:
+        cls_logits = torch.full((1, THINGS + STUFF + 1), -200.0)
+        cls_logits[0, 1:3] = 0
+        predictions = (cls_logits, *predictions[1:])
+    options = dict(panoptic_on=True, object_mask_thr=object_mask_thr, use_sigmoid=use_sigmoid)
+    got = predict(predictions, FRAMES['no resize'], **options)['pan_results'].sem_seg
+    assert (got != THINGS + STUFF).all() == found
+
+
 def test_same_stuff_merges_and_same_things_do_not():
     """Two queries of one stuff class on the left and the right, two of one thing class above and below."""
     features = torch.full((4, 16, 24), -9.0)
@@ -355,7 +396,7 @@ def test_a_segment_without_pixels_takes_no_number():
 
 def test_nothing_panoptic_is_all_void():
     got = predict(random_predictions(), FRAMES['shrunk'], panoptic_on=True, object_mask_thr=1.0)['pan_results'].sem_seg
-    assert (got == THINGS + STUFF).all()
+    assert got.dtype == torch.int32 and (got == THINGS + STUFF).all()
 
 
 def test_softmax_queries_without_object_take_no_part():
