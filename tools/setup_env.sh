@@ -67,7 +67,7 @@ mmcv_works() {
 # One compiler process per core, as long as each finds about 2 GB of memory.
 compile_jobs() {
   local cores memory
-  cores=$(nproc)
+  cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)  # nproc would obey these, which are for training
   memory=$(awk '/^MemAvailable/ { print int($2 / 2000000) }' /proc/meminfo)
   echo $(( memory < 1 ? 1 : memory < cores ? memory : cores ))
 }
