@@ -124,7 +124,7 @@ def resized_bands(bands: Iterable[Tensor], image: Shape, output: Shape) -> Itera
 def _neighbours(rows: Tensor, in_size: int, out_size: int) -> tuple[Tensor, Tensor, Tensor]:
     """Which two of ``in_size`` rows make up each of these rows of ``out_size``, and the second one's weight (n, 1)."""
     position = ((rows + 0.5) * (in_size / out_size) - 0.5).clamp(min=0)
-    below = position.long().clamp(max=in_size - 1)
+    below = position.long()
     above = (below + 1).clamp(max=in_size - 1)
     return below, above, (position - below)[:, None]
 

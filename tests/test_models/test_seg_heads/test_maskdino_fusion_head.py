@@ -18,6 +18,7 @@ FRAMES = {
     'shrunk': ImageFrames((64, 96), (64, 90), (23, 30)),
     'no resize': ImageFrames((64, 96), (64, 96), (64, 96)),
     'one row': ImageFrames((64, 96), (1, 96), (1, 40)),
+    'as high as the mask features are wide': ImageFrames((24, 96), (24, 96), (24, 48)),
 }
 frames_of_all_kinds = pytest.mark.parametrize('frames', FRAMES.values(), ids=FRAMES.keys())
 
@@ -166,10 +167,11 @@ def test_wrong_predictions_are_refused():
 # --------------------------------------------------------------------------------------------------- strips
 
 
-@pytest.fixture(params=[1, 3000, 2**24])
+@pytest.fixture(params=[1, 3000, None])
 def strip_elements(request, monkeypatch):
-    monkeypatch.setattr(mask_strips, 'strip_elements', lambda device: request.param)
-    return request.param
+    if request.param is not None:
+        monkeypatch.setattr(mask_strips, 'strip_elements', lambda device: request.param)
+    return mask_strips.strip_elements(torch.device('cpu'))
 
 
 @frames_of_all_kinds
@@ -352,9 +354,13 @@ def test_a_covered_segment_is_dropped_for_its_whole_area(strip_elements):
 
 
 def test_a_pixel_of_probability_one_half_belongs_to_its_segment():
-    logits = torch.zeros(1, 16, 24)
-    got = predict(segments(logits, [5.0]), FRAMES['no resize'], panoptic_on=True)['pan_results'].sem_seg
+    logits = torch.zeros(2, 16, 24)
+    options = dict(panoptic_on=True, overlap_thr=0.6)
+    got = predict(segments(logits[:1], [5.0]), FRAMES['no resize'], **options)['pan_results'].sem_seg
     assert (got == 1 + INSTANCE_OFFSET).all()
+    logits[0, :8], logits[1, :8], logits[1, 8:] = 9, -9, 9  # the lower half of the first is the second one's
+    got = predict(segments(logits, [5.0, 5.0]), FRAMES['no resize'], **options)['pan_results'].sem_seg
+    assert got.unique().tolist() == [THINGS + STUFF, 1 + INSTANCE_OFFSET] and (got[0, -1] == 1 + INSTANCE_OFFSET).all()
 
 
 @pytest.mark.parametrize(('object_mask_thr', 'found'), [(0.5, False), (0.4, True)])
