@@ -84,7 +84,7 @@ compile_mmcv() {
     mv "$source.part" "$source"
   fi
   rm -rf "$wheel"
-  echo "compiling $mmcv with $jobs processes, about 8 minutes with two; log: $log"
+  echo "compiling $mmcv with $jobs processes, 8 to 22 minutes with two; log: $log"
   MMCV_WITH_OPS=1 MAX_JOBS=$jobs CUDA_VISIBLE_DEVICES=-1 "$python" -m pip wheel -v --no-deps \
       --no-build-isolation --no-cache-dir -w "$wheel" "$source" 2>&1 | tee "$log" |
     { grep --line-buffered -oE '^ *\[[0-9]+/[0-9]+\]' || true; } ||
