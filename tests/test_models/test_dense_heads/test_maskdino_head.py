@@ -171,7 +171,7 @@ class RecordWaits(TorchDispatchMode):
         by_mask = any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in indices)
         if name in self.reading or by_mask:
             self.found.append(name)
-            # Not func itself: older versions of torch hand a number to the overload for tensors.
+        # Not func itself: older versions of torch hand a number to the overload for tensors.
         return func.overloadpacket(*args, **(kwargs or {}))
 
 
