@@ -33,6 +33,12 @@ SMALL_HEAD = {
 SMALL_SWIN = dict(embed_dims=8, depths=[2, 2, 2, 2], num_heads=[1, 2, 4, 8], window_size=4, drop_path_rate=0.0)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts files with slow tests first: several processes share the files out in this order."""
+    long_files = {item.path for item in items if item.get_closest_marker('slow')}
+    items.sort(key=lambda item: item.path not in long_files)
+
+
 def pytest_collection_finish() -> None:
     """Takes what the imports made out of every later search for garbage; mmengine's datasets start one each."""
     gc.collect()

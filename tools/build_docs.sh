@@ -5,7 +5,7 @@
 set -euo pipefail
 output=$(realpath -m "${1:-$(dirname "${BASH_SOURCE[0]}")/../docs/_build/html}")
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-bash tools/setup_env.sh current
+bash tools/setup_env.sh current docs
 .venv/bin/python -m sphinx -W --keep-going -q -b html docs "$output"
 touch "$output/.nojekyll"  # GitHub Pages would leave out folders that begin with an underscore
 echo "$output/index.html"

@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
 # From a bare clone to a trained Mask DINO, its metrics and pictures, on the CPU; run it again to go on or look again.
-#   tools/quickstart.sh [--task panoptic|semantic] [--seed N]
+#   tools/quickstart.sh [--task panoptic|semantic] [--seed N] [--processes N]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-usage() { echo "usage: tools/quickstart.sh [--task panoptic|semantic] [--seed N]" >&2; exit 2; }
+usage() { echo "usage: tools/quickstart.sh [--task panoptic|semantic] [--seed N] [--processes 1|2|4]" >&2; exit 2; }
 task=panoptic
 seed=0
+processes=$(( $(env -u OMP_NUM_THREADS nproc) > 1 ? 2 : 1 ))
 while [ $# -gt 0 ]; do
   case "$1 ${2:-}" in
     '--task panoptic' | '--task semantic') task=$2 ;;
     '--seed '*) [[ ${2:-} =~ ^[0-9]+$ ]] || usage; seed=$2 ;;
+    '--processes '[124]) processes=$2 ;;
     *) usage ;;
   esac
   shift 2
@@ -20,39 +22,43 @@ config=configs/maskdino/maskdino_r18_shapes_$task.py
 work_dir=work_dirs/quickstart
 if [ "$task" != panoptic ]; then work_dir=${work_dir}_$task; fi
 if [ "$seed" != 0 ]; then work_dir=${work_dir}_seed$seed; fi
-python=.venv/bin/python
+export PYTHON=.venv/bin/python
 export CUDA_VISIBLE_DEVICES=-1  # setup_env.sh compiles mmcv for the CPU
-# On operations as small as these two threads are hardly faster than one, and far slower where other work runs too.
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+export PYTHONWARNINGS=${PYTHONWARNINGS:-ignore}
+# On operations as small as these a process per core is faster than threads.
+export OMP_NUM_THREADS=1
 say() { printf '\n== %s\n' "$*"; }
 
 bash tools/setup_env.sh current
 
 say "data: data/shapes"
-"$python" tools/dataset_converters/make_shapes.py data/shapes
+"$PYTHON" tools/dataset_converters/make_shapes.py data/shapes
 
-say "training: $config, seed $seed, log and checkpoints in $work_dir"
+mkdir -p "$work_dir"
+log=$work_dir/training.log
+say "training: $config, seed $seed, $processes process(es) of $((4 / processes)) image(s)"
+echo "a picture per evaluation in $work_dir/pictures; log: $log"
 if [ -f "$work_dir/last_checkpoint" ]; then
   echo "going on from $(cat "$work_dir/last_checkpoint"); to start anew, delete $work_dir"
 fi
-"$python" tools/train.py "$config" --work-dir "$work_dir" --resume --cfg-options randomness.seed="$seed"
-checkpoint=$(cat "$work_dir/last_checkpoint")
+bash tools/dist_train.sh "$config" "$processes" --work-dir "$work_dir" --resume \
+    --cfg-options randomness.seed="$seed" train_dataloader.batch_size=$((4 / processes)) >>"$log" || {
+  status=$?
+  echo "quickstart.sh: the training ended with status $status; its log: $log" >&2
+  exit "$status"
+}
 
-say "evaluation: $checkpoint on images that were not in training"
-"$python" tools/test.py "$config" "$checkpoint" --work-dir "$work_dir/test"
-
-say "pictures: ground truth beside prediction"
-"$python" tools/analysis_tools/draw_results.py "$config" "$checkpoint" "$work_dir/pictures" --num 16
-
-metrics=$(find "$work_dir/test" -mindepth 2 -maxdepth 2 -name '*.json' | sort | tail -n 1)
-say "done"
-"$python" - "$metrics" <<'PY'
+say "done: on images that were not in training"
+"$PYTHON" - "$work_dir" <<'PY'
 import json
 import sys
+from pathlib import Path
 
-for name, value in json.load(open(sys.argv[1])).items():
+lines = [line for path in Path(sys.argv[1]).glob('*/vis_data/scalars.json') for line in path.read_text().splitlines()]
+evaluations = [values for values in map(json.loads, lines) if any('mIoU' in name for name in values)]
+for name, value in max(evaluations, key=lambda values: values['step']).items():
     if name.endswith(('bbox_mAP', 'segm_mAP', '/PQ', '/PQ_th', '/PQ_st', 'mIoU', 'mAcc')):
         print(f'{name:24} {value:.3f}')
 PY
-echo "all metrics: $metrics"
-echo "pictures:    $work_dir/pictures"
+echo "checkpoint:  $(cat "$work_dir/last_checkpoint")"
+echo "pictures:    $(find "$work_dir/pictures" -name '*.png' | sort | tail -n 1)"

@@ -9,7 +9,7 @@ stack=current
 case "${1:-}" in
   current | classic) stack=$1; shift ;;
 esac
-bash tools/setup_env.sh "$stack"
+bash tools/setup_env.sh "$stack" tests
 venv=.venv
 if [ "$stack" = classic ]; then venv=.venv-classic; fi
 
@@ -43,15 +43,9 @@ if [ $# -gt 0 ]; then
   "$venv/bin/python" -m pytest "$@" || failed=1
   exit "$failed"
 fi
-# All tests, half of their time on each of two cores: trainings and whatever starts processes of its own, beside the rest.
+# All tests, a process per core. tests/conftest.py puts files with long tests first, so that none is left for the end.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
-runs=(tests/test_end_to_end tests/test_robustness tests/test_apis)
-"$venv/bin/python" -m pytest "${runs[@]}" >"$venv/runs.log" 2>&1 &
-trap 'kill $! 2>/dev/null || true' EXIT
-"$venv/bin/python" -m pytest "${runs[@]/#/--ignore=}" || failed=1
-echo "run_tests.sh: waiting for ${runs[*]}"
-wait $! || failed=1
-cat "$venv/runs.log"
+"$venv/bin/python" -m pytest -n "$(env -u OMP_NUM_THREADS nproc)" --dist loadfile --no-loadscope-reorder || failed=1
 if [ "${CI:-}" = true ]; then  # known vulnerabilities fail; where no advisory database answers, it says so (status 3)
   audit=0
   bash tools/audit_dependencies.sh "$stack" || audit=$?

@@ -1,39 +1,77 @@
 #!/usr/bin/env bash
 # Create or complete a virtual environment in the project's root; safe to interrupt and run again.
-#   tools/setup_env.sh [current|classic]
+#   tools/setup_env.sh [current|classic] [docs] [export] [page] [tests]
 # current: .venv with the maintained OneDL packages; classic: .venv-classic with the original OpenMMLab releases.
+# The further words name files of requirements/ whose packages are installed too.
 # mmcv is compiled for the CPU; docs/installation.md tells how to install for GPUs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-stack=${1:-current}
+stack=current
+case "${1:-}" in
+  current | classic) stack=$1; shift ;;
+esac
 case "$stack" in
   current) venv=.venv newest_python='(3, 12)' ;;
   classic) venv=.venv-classic newest_python='(3, 11)' ;;
-  *) echo "usage: tools/setup_env.sh [current|classic], got '$stack'" >&2; exit 2 ;;
 esac
+for extra; do
+  case "$extra" in
+    docs | export | page | tests) ;;
+    *) echo "usage: tools/setup_env.sh [current|classic] [docs] [export] [page] [tests], got '$extra'" >&2; exit 2 ;;
+  esac
+done
 requirements=requirements/$stack.txt
 python=$venv/bin/python
-stamp=$venv/.complete
-# The folder counts too: after a move the editable install points nowhere.
-wanted=$({ pwd; cat "$requirements" requirements/{runtime,tests,export,page,docs}.txt setup.py tools/setup_env.sh; } | cksum)
 
-is_complete() { [ -x "$python" ] && [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ]; }
-if is_complete; then exit 0; fi
+# What an environment was made from: if it changes, it is completed again. The folder counts too: after a move the
+# editable install points nowhere.
+fingerprint() { { pwd; cat "$requirements" requirements/runtime.txt "$@" setup.py tools/setup_env.sh; } | cksum; }
+wanted=$(fingerprint)
+is_complete() { [ -x "$python" ] && [ "$(cat "$venv/.complete" 2>/dev/null)" = "$wanted" ]; }
+has_extra() {
+  cat "$venv/.complete-$1" "$venv/.complete-tests" 2>/dev/null |  # the packages for tests include all others
+    grep -Fx "$(fingerprint requirements/{docs,export,page,tests}.txt)" >/dev/null
+}
+has_all() { is_complete || return 1; for extra; do has_extra "$extra" || return 1; done; }
+if has_all "$@"; then exit 0; fi
 
 say() { printf '\n== %s\n' "$*"; }
 die() { printf '\nsetup_env.sh: %s\n' "$*" >&2; exit 1; }
 
 mkdir -p "$venv"
 if command -v flock >/dev/null; then
-  exec 9>"$venv/.lock"
+  exec 9>"$venv/.setup-lock"  # uv has a lock of its own, named .lock
   flock -n 9 || { say "waiting for another setup of $venv"; flock 9; }
-  if is_complete; then exit 0; fi
+  if has_all "$@"; then exit 0; fi
 fi
-rm -f "$stamp"
 
 pip() { "$python" -m pip --disable-pip-version-check "$@"; }
 pinned() { grep -E "^($1)[=<>]" "$requirements"; }
+
+# uv downloads and unpacks many packages at once, several times as fast as pip, and takes pip's package index; where it
+# cannot be had or fails, pip does the same.
+uv=()
+index_of_pip() { pip config list 2>/dev/null | sed -n "s/^.*[.]$1='\(.*\)'$/\1/p" | tail -n 1; }
+prepare_uv() {
+  [ -z "$(index_of_pip no-index)" ] || return 0
+  [ -x "$venv/bin/uv" ] || pip install -q uv >/dev/null 2>&1 || return 0
+  uv=("$venv/bin/uv" pip install --python "$python" --index-strategy unsafe-best-match)
+  local index more address
+  index=$(index_of_pip index-url)
+  more=$(index_of_pip extra-index-url)
+  [ -z "$index" ] || uv+=(--default-index "$index")
+  for address in ${more//\\n/ }; do
+    case "$address" in http*) uv+=(--index "$address") ;; esac
+  done
+}
+install() {
+  if [ ${#uv[@]} -gt 0 ]; then
+    if "${uv[@]}" "$@"; then return; fi
+    echo 'uv did not succeed; once more with pip'
+  fi
+  pip install "$@"
+}
 
 # A Python that the stack's torch has wheels for.
 find_python() {
@@ -46,9 +84,20 @@ find_python() {
   return 1
 }
 
+# The package index has torch for GPUs only on x86 (3 GB); an index with builds for the CPU alone (200 MB), such as
+# PyTorch's own as PIP_EXTRA_INDEX_URL, is used if it has both torch and torchvision.
+write_torch_requirements() {
+  pinned 'torch|torchvision' | sed 's/$/+cpu/' > "$1"
+  if ! pip install -q --dry-run --no-deps --only-binary=:all: -r "$1" >/dev/null 2>&1; then
+    pinned 'torch|torchvision' > "$1"
+    echo 'up to 3 GB are downloaded: the package index has no build of torch and torchvision for the CPU alone'
+  fi
+  pinned 'setuptools|numpy' >> "$1"
+}
+
 # A machine without a screen often lacks libGL, which only OpenCV's windows need. The headless build is laid over the
 # usual one, whose entry stays, because other packages require it by name.
-mend_opencv() {
+fix_opencv() {
   if "$python" -c 'import cv2' >/dev/null 2>&1; then return; fi
   version=$(pip show opencv-python | sed -n 's/^Version: //p')
   pip install --no-deps --force-reinstall "opencv-python-headless==$version"
@@ -72,55 +121,88 @@ compile_jobs() {
   echo $(( memory < 1 ? 1 : memory < cores ? memory : cores ))
 }
 
+# Reads ninja's "[12/78] ..." and says now and then how far it is, with the time left at the pace so far.
+compile_progress() {
+  local start=$SECONDS first='' said=0 line count total before
+  while IFS= read -r line; do
+    [[ $line =~ ^\ *\[([0-9]+)/([0-9]+)\] ]] || continue
+    count=${BASH_REMATCH[1]} total=${BASH_REMATCH[2]}
+    if [ -z "$first" ]; then  # the first had to wait for torch's headers
+      first=$SECONDS before=$count
+      echo "torch's headers compiled in $((SECONDS - start)) s"
+    elif [ "$count" = "$total" ] || [ $((SECONDS - said)) -ge 15 ]; then
+      said=$SECONDS
+      echo "$count of $total files, about $(( (SECONDS - first) * (total - count) / (count - before) )) s left"
+    fi
+  done
+}
+
 # From a source tree that stays until the end, so that an interrupted build goes on where it stopped. pip must see
 # torch (--no-build-isolation): without it mmcv builds silently without operators. No wheel of another torch is reused.
 compile_mmcv() {
   local source=$venv/mmcv-source wheel=$venv/mmcv-wheel log=$venv/mmcv-build.log jobs=${MAX_JOBS:-$(compile_jobs)}
   if [ "$(cat "$source/.for" 2>/dev/null)" != "$mmcv torch $(torch_version)" ]; then
     rm -rf "$source" "$source.part" && mkdir -p "$source.part"
-    pip download --no-deps --no-binary=:all: --no-build-isolation -d "$source.part" "$mmcv"
+    pip download -q --no-deps --no-binary=:all: --no-build-isolation -d "$source.part" "$mmcv"
     tar -xzf "$source.part"/*.tar.gz -C "$source.part" --strip-components=1
     echo "$mmcv torch $(torch_version)" > "$source.part/.for"
     mv "$source.part" "$source"
   fi
   rm -rf "$wheel"
-  echo "compiling $mmcv with $jobs processes, 8 to 22 minutes with two; log: $log"
-  MMCV_WITH_OPS=1 MAX_JOBS=$jobs CUDA_VISIBLE_DEVICES=-1 "$python" -m pip wheel -v --no-deps \
-      --no-build-isolation --no-cache-dir -w "$wheel" "$source" 2>&1 | tee "$log" |
-    { grep --line-buffered -oE '^ *\[[0-9]+/[0-9]+\]' || true; } ||
+  echo "compiling $mmcv with $jobs processes, 2 to 4 minutes with two on cores of their own; log: $log"
+  MMCV_WITH_OPS=1 MAX_JOBS=$jobs CUDA_VISIBLE_DEVICES=-1 HEADER_DIR=$PWD/$source \
+    CXX="bash $PWD/tools/cxx_with_torch_header.sh" "$python" -m pip wheel -v --no-deps --no-build-isolation \
+      --no-cache-dir -w "$wheel" "$source" 2>&1 | tee "$log" | compile_progress ||
     die "compiling mmcv failed; the last lines of $log: $(tail -n 20 "$log")"
-  pip install --no-deps --force-reinstall "$wheel"/*.whl
+  pip install -q --no-deps --force-reinstall "$wheel"/*.whl
   torch_version > "$venv/.mmcv-torch"
   "$python" -c 'import mmcv.ops' || die "mmcv cannot be imported with its operators; see above and $log"
   rm -rf "$source" "$wheel"
 }
 
-say "1/5 virtual environment $venv"
-if ! "$python" -m pip --version >/dev/null 2>&1; then
-  base=$(find_python) || die "expected Python 3.10 up to $newest_python (3.11 is tested); set PYTHON=/path/to/python"
-  "$base" -m venv "$venv" || die "could not create $venv; on Debian: apt-get install python3-venv"
-fi
-command -v g++ >/dev/null || die 'mmcv is compiled and needs a C++ compiler; on Debian: apt-get install g++'
-"$python" - <<'PY' || die 'mmcv is compiled and needs Python.h; on Debian: apt-get install python3-dev'
+install_base() {
+  say "1/4 virtual environment $venv"
+  if ! "$python" -m pip --version >/dev/null 2>&1; then
+    base=$(find_python) || die "expected Python 3.10 up to $newest_python (3.11 is tested); set PYTHON=/path/to/python"
+    "$base" -m venv "$venv" || die "could not create $venv; on Debian: apt-get install python3-venv"
+  fi
+  command -v g++ >/dev/null || die 'mmcv is compiled and needs a C++ compiler; on Debian: apt-get install g++'
+  "$python" - <<'PY' || die 'mmcv is compiled and needs Python.h; on Debian: apt-get install python3-dev'
 import pathlib, sys, sysconfig
 sys.exit(not (pathlib.Path(sysconfig.get_paths()['include']) / 'Python.h').exists())
 PY
+  prepare_uv
 
-say "2/5 torch ($(pinned torch))"
-pip install -r <(pinned 'setuptools|torch|torchvision|numpy') wheel ninja psutil packaging
+  say "2/4 $(pinned torch)"
+  write_torch_requirements "$venv/torch.txt"
+  install -r "$venv/torch.txt" wheel ninja psutil packaging
 
-say '3/5 mmcv with its compiled operators'
-mmcv=$(pinned '(onedl-)?mmcv')
-pip install -c "$requirements" "$(pinned '(onedl-)?mmengine')" opencv-python
-mend_opencv
-mmcv_works || compile_mmcv
+  say '3/4 mmcv with its compiled operators'
+  mmcv=$(pinned '(onedl-)?mmcv')
+  install -c "$requirements" "$(pinned '(onedl-)?mmengine')" opencv-python
+  fix_opencv
+  mmcv_works || compile_mmcv
 
-say '4/5 mmdet, mmsegmentation, mmpretrain and the rest'
-pip install -r "$requirements" -r requirements/runtime.txt -r requirements/tests.txt
-mend_opencv
+  say '4/4 mmdet, mmsegmentation, mmpretrain, mmmaskdino (editable)'
+  install -r "$requirements" -r requirements/runtime.txt
+  fix_opencv
+  pip install -q --no-deps --no-build-isolation -e .
+  "$python" -W ignore -c 'import mmmaskdino' >/dev/null  # checks the stack
+  echo "$wanted" > "$venv/.complete"
+  say "$venv is complete"
+}
 
-say '5/5 mmmaskdino (editable)'
-pip install --no-deps --no-build-isolation -e .
-"$python" -W ignore -c 'import mmmaskdino' >/dev/null  # checks the stack
-echo "$wanted" > "$stamp"
-say "$venv is complete"
+if is_complete; then
+  prepare_uv
+else
+  rm -f "$venv"/.complete*
+  install_base
+fi
+for extra; do
+  if ! has_extra "$extra"; then
+    say "requirements/$extra.txt"
+    install -c "$requirements" -r "requirements/$extra.txt"
+    fix_opencv
+    fingerprint requirements/{docs,export,page,tests}.txt > "$venv/.complete-$extra"
+  fi
+done

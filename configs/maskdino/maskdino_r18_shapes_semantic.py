@@ -14,6 +14,10 @@ param_scheduler = [
     dict(type='CosineAnnealingLR', begin=100, end=max_iters, by_epoch=False, eta_min=0),
 ]
 train_cfg = dict(max_iters=max_iters, val_interval=300)
-default_hooks = dict(checkpoint=dict(interval=150, max_keep_ckpts=1))
+default_hooks = dict(
+    checkpoint=dict(interval=150, max_keep_ckpts=1),
+    progress=dict(type='ProgressHook'),
+    pictures=dict(type='PictureHook'),
+)
 auto_scale_lr = dict(base_batch_size=4)
 randomness = dict(seed=0)

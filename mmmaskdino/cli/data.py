@@ -163,21 +163,13 @@ def _splits_to_train_on(args: argparse.Namespace) -> list:
 
 
 def _summaries(args: argparse.Namespace, splits: list, read_images: bool) -> list:
-    from mmengine.utils import ProgressBar
-
     from mmmaskdino.datasets.summary import check_split
+    from mmmaskdino.progress import progress_callback
 
     listed = args.path / 'classes.txt'
     classes, summaries = _read_classes(args.classes or (str(listed) if listed.is_file() else None)), []
     for split in splits:
-        bar = None
-
-        def show(done: int, total: int) -> None:
-            nonlocal bar
-            bar = bar or ProgressBar(total)
-            bar.update()
-
-        summaries.append(check_split(split, classes, read_images, show))
+        summaries.append(check_split(split, classes, read_images, progress_callback()))
     return summaries
 
 

@@ -79,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Predict, say what became of the images, and return the exit status."""
     from mmmaskdino.apis.inference import Limits, Predictor, predict_files
+    from mmmaskdino.progress import progress_callback
 
     wanted = {*args.save, args.draw} - {'pictures', None}
     with errors_as_messages(ValueError, OSError):
@@ -103,26 +104,12 @@ def run(args: argparse.Namespace) -> int:
             draw=args.draw,
             batch_size=args.batch_size,
             max_side=args.picture_side,
-            on_progress=_show_progress(),
+            on_progress=progress_callback(),
         )
-    print(f'\n{summary.num_done} image(s) done, {len(summary.failures)} without results; results in {args.out}')
+    print(f'{summary.num_done} image(s) done, {len(summary.failures)} without results; results in {args.out}')
     if summary.others:
         shown = ', '.join(summary.others[:10]) + (', ...' if len(summary.others) > 10 else '')
         print(f'{len(summary.others)} file(s) are no images by their suffix: {shown}', file=sys.stderr)
     for failure in summary.failures:
         print(f'  no result for {failure.name}: {failure.reason.removeprefix(f"{failure.name}: ")}', file=sys.stderr)
     return int(bool(summary.failures))
-
-
-def _show_progress():
-    """A function that draws the bar; the number of images is known only when it is first called."""
-    from mmengine.utils import ProgressBar
-
-    bar = None
-
-    def show(done: int, total: int) -> None:
-        nonlocal bar
-        bar = bar or ProgressBar(total)
-        bar.update()
-
-    return show

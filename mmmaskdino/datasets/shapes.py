@@ -1,18 +1,22 @@
 """A generated dataset in COCO instance, COCO panoptic and label map format, for a first training within minutes."""
 
+import contextlib
+import functools
 import json
+import multiprocessing
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
-from mmengine.utils import ProgressBar
 from pycocotools import mask as coco_mask
 
 from mmmaskdino.datasets.panoptic_ids import ids_to_rgb
 from mmmaskdino.datasets.shapes_scene import STUFF_CLASSES, THING_CLASSES, Scene, draw_scene
+from mmmaskdino.progress import Progress
 
 PALETTE = (
     (220, 40, 40),
@@ -36,6 +40,7 @@ METAINFO = dict(
 MANIFEST = 'manifest.json'
 VERSION = 3  # raise it whenever the same seed gives other files
 MIN_SIZE = 32
+MANY_IMAGES = 500  # fewer are drawn before more processes have started
 UNLABELLED = 255  # in label maps
 _SPLITS = ('train', 'val')
 # Segment ids are distinct within a split: mmdet looks segments up by id and walks through all that share one.
@@ -89,9 +94,10 @@ def make_shapes_dataset(
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        bar = ProgressBar(num_train + num_val) if progress else None
-        for split, count in zip(_SPLITS, (num_train, num_val), strict=True):
-            _write_split(part, split, _scenes(split, count, size, seed), bar)
+        with Progress(total=num_train + num_val, unit='image', disable=not progress) as bar:
+            for split, count in zip(_SPLITS, (num_train, num_val), strict=True):
+                with contextlib.closing(_scenes(split, count, size, seed)) as scenes:
+                    _write_split(part, split, scenes, bar)
         _write_json(part / MANIFEST, manifest)
         _move_into_place(part, out, manifest)
     finally:
@@ -143,11 +149,20 @@ def _move_into_place(part: Path, out: Path, manifest: dict) -> None:
 
 
 def _scenes(split: str, count: int, size: int, seed: int) -> Iterator[Scene]:
-    for index in range(count):
-        yield draw_scene(np.random.default_rng((seed, _SPLITS.index(split), index)), size)
+    """Draws the scenes of a split in order, many of them in as many processes as there are cores."""
+    draw = functools.partial(_draw, seed, _SPLITS.index(split), size)
+    if count < MANY_IMAGES or sys.platform != 'linux':  # elsewhere new processes would import everything anew
+        yield from map(draw, range(count))
+        return
+    with multiprocessing.get_context('fork').Pool(len(os.sched_getaffinity(0))) as pool:
+        yield from pool.imap(draw, range(count), chunksize=16)
 
 
-def _write_split(root: Path, split: str, scenes: Iterator[Scene], bar: ProgressBar | None) -> None:
+def _draw(seed: int, split: int, size: int, index: int) -> Scene:
+    return draw_scene(np.random.default_rng((seed, split, index)), size)
+
+
+def _write_split(root: Path, split: str, scenes: Iterator[Scene], bar: Progress) -> None:
     """Write the images, panoptic maps, label maps and both annotation files of one split."""
     panoptic_dir = root / 'annotations' / f'panoptic_{split}'
     semantic_dir = root / 'annotations' / f'semantic_{split}'
@@ -179,8 +194,7 @@ def _write_split(root: Path, split: str, scenes: Iterator[Scene], bar: ProgressB
         for info, segmentation in segments:
             if info['category_id'] <= len(THING_CLASSES):
                 instances.append(dict(id=len(instances) + 1, image_id=index + 1, segmentation=segmentation, **info))
-        if bar:
-            bar.update()
+        bar.update()
 
     things, everything = _categories()
     for kind, annotations, categories in (('instances', instances, things), ('panoptic', panoptic, everything)):

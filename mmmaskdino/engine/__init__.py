@@ -6,6 +6,7 @@ from mmmaskdino.engine.class_matching_hook import ClassMatchingHook
 from mmmaskdino.engine.compile_hook import CompileHook
 from mmmaskdino.engine.fused_adamw import FusedAdamW
 from mmmaskdino.engine.non_finite_hook import NonFiniteError, NonFiniteHook
+from mmmaskdino.engine.progress_hook import ProgressHook
 from mmmaskdino.engine.resumable_checkpoint_hook import ResumableCheckpointHook
 from mmmaskdino.engine.resumable_loop import ResumableTrainLoop
 from mmmaskdino.engine.safe_loading import load_local
@@ -22,6 +23,7 @@ __all__ = [
     'FusedAdamW',
     'NonFiniteError',
     'NonFiniteHook',
+    'ProgressHook',
     'ResumableCheckpointHook',
     'ResumableTrainLoop',
     'ShardedStrategy',

@@ -1,4 +1,4 @@
-"""Images of a config's test dataset with what is annotated and what a model predicts."""
+"""Images of a dataset with what is annotated and what a model predicts."""
 
 from __future__ import annotations
 
@@ -26,23 +26,33 @@ from .comparison import panoptic_ground_truth
 
 
 class PredictedDataset:
-    """The test dataset of a config beside the predictions of a model.
+    """A dataset beside the predictions of a model.
 
     Args:
-        config (str | Path): Config file.
-        checkpoint (str | Path): Its weights.
-        device (str): Where the model runs.
-        options (Mapping[str, Any] | None): Changes of the config by dotted key.
+        dataset (BaseDataset): A dataset in test mode.
+        model (BaseModel): A trained model of mmdet or mmseg, in evaluation mode.
     """
 
-    def __init__(
-        self, config: str | Path, checkpoint: str | Path, device: str, options: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, dataset: BaseDataset, model: BaseModel) -> None:
+        self.dataset = dataset
+        self._model = model
+
+    @classmethod
+    def from_files(
+        cls, config: str | Path, checkpoint: str | Path, device: str, options: Mapping[str, Any] | None = None
+    ) -> PredictedDataset:
+        """The test dataset of a config.
+
+        Args:
+            config: Config file.
+            checkpoint: Its weights.
+            device: Where the model runs.
+            options: Changes of the config by dotted key.
+        """
         cfg = Config.fromfile(config)
         cfg.merge_from_dict(dict(options or {}))
         init_default_scope(cfg.get('default_scope', 'mmdet'))
-        self.dataset = DATASETS.build(cfg.test_dataloader.dataset)
-        self._model = build_model(cfg, str(checkpoint), device)
+        return cls(DATASETS.build(cfg.test_dataloader.dataset), build_model(cfg, str(checkpoint), device))
 
     @property
     def metainfo(self) -> dict:

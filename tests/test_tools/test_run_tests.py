@@ -14,15 +14,14 @@ PYTHON = """#!/usr/bin/env bash
 echo "$*"
 case "$*" in
   *ruff*) ;;
-  *--ignore*) exit "${REST:-0}" ;;
-  *) exit "${RUNS:-0}" ;;
+  *) exit "${TESTS:-0}" ;;
 esac
 """
 
 
 @pytest.fixture
 def run_tests(project_root: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
-    """Runs the script; REST and RUNS are the exit statuses of the two halves of the tests, AUDIT that of the audit."""
+    """Runs the script; TESTS is the exit status of the tests, AUDIT that of the audit."""
     files = {
         '.venv/bin/python': PYTHON,
         'bin/chromium': '#!/bin/sh\n',  # so that no browser is installed
@@ -46,21 +45,15 @@ def run_tests(project_root: Path, tmp_path: Path) -> Callable[..., subprocess.Co
     return run
 
 
-@pytest.mark.parametrize(('rest', 'runs', 'expected'), [('0', '0', 0), ('1', '0', 1), ('0', '1', 1)])
-def test_either_half_can_fail(run_tests, rest: str, runs: str, expected: int) -> None:
-    done = run_tests(REST=rest, RUNS=runs)
-    assert done.returncode == expected
-    left_out, chosen = (line.split()[2:] for line in done.stdout.splitlines() if line.startswith('-m pytest'))
-    assert [name.removeprefix('--ignore=') for name in left_out] == chosen
-
-
-def test_the_halves_are_folders(run_tests, project_root: Path) -> None:
-    chosen = run_tests().stdout.splitlines()[-1].split()[2:]
-    assert len(chosen) >= 2 and all((project_root / name).is_dir() for name in chosen)
+@pytest.mark.parametrize('status', [0, 1])
+def test_all_tests_run_on_all_cores(run_tests, status: int) -> None:
+    done = run_tests(TESTS=str(status))
+    assert done.returncode == status
+    assert f'-m pytest -n {os.cpu_count()} ' in done.stdout
 
 
 def test_arguments_go_to_pytest(run_tests) -> None:
-    done = run_tests('current', '-k', 'name', RUNS='1')
+    done = run_tests('current', '-k', 'name', TESTS='1')
     assert done.returncode == 1 and done.stdout.splitlines()[-1] == '-m pytest -k name'
 
 

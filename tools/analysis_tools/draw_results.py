@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 from mmengine.config import DictAction
-from mmengine.utils import track_iter_progress
 
+from mmmaskdino.progress import Progress
 from mmmaskdino.visualization import draw_comparison, draw_contact_sheet
 from mmmaskdino.visualization.predicted_dataset import PredictedDataset, write_picture
 
@@ -31,11 +31,11 @@ def draw(args: argparse.Namespace) -> Path:
     """Draw the images and return the path of the contact sheet."""
     if args.num < 1:
         raise ValueError(f'expected --num of at least 1, got {args.num}')
-    dataset = PredictedDataset(args.config, args.checkpoint, args.device, args.cfg_options)
+    dataset = PredictedDataset.from_files(args.config, args.checkpoint, args.device, args.cfg_options)
     out_dir = Path(args.out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     pictures = []
-    for index in track_iter_progress(range(min(args.num, len(dataset)))):
+    for index in Progress(range(min(args.num, len(dataset))), unit='image'):
         image, data_sample = dataset[index]
         path = Path(data_sample.img_path)
         picture = draw_comparison(image, data_sample, dataset.metainfo, path.name, args.scale, args.score_thr)
@@ -52,7 +52,7 @@ def main() -> None:
         sheet = draw(args)
     except (ValueError, OSError) as error:
         sys.exit(f'draw_results.py: {error}')
-    print(f'\npictures in {sheet.parent}, all of them in {sheet}')
+    print(f'pictures in {sheet.parent}, all of them in {sheet}')
 
 
 if __name__ == '__main__':

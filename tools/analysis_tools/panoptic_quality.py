@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from mmengine.utils import ProgressBar
 
 from mmmaskdino.datasets.files import DataError
 from mmmaskdino.evaluation.panoptic_files import PanopticFiles, read_categories
 from mmmaskdino.evaluation.panoptic_quality import PanopticQuality, count_matches
 from mmmaskdino.evaluation.panoptic_table import format_table
+from mmmaskdino.progress import Progress
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,12 +38,10 @@ def evaluate(args: argparse.Namespace, categories: list[dict]) -> PanopticQualit
         print(f'{args.pred_json}: {len(surplus)} images are not in the ground truth and not evaluated')
 
     quality = PanopticQuality(len(categories))
-    bar = ProgressBar(len(gt.annotations))
     with ThreadPoolExecutor() as pool:
-        for counts in pool.map(lambda i: count_matches(gt.load(i), pred.load(i), len(categories)), gt.annotations):
+        matches = pool.map(lambda i: count_matches(gt.load(i), pred.load(i), len(categories)), gt.annotations)
+        for counts in Progress(matches, total=len(gt.annotations), unit='image'):
             quality.add(counts)
-            bar.update()
-    print()
     return quality
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import torch
 from mmengine.config import DictAction
-from mmengine.utils import track_iter_progress
 
+from mmmaskdino.progress import Progress
 from mmmaskdino.visualization import draw_comparison, draw_contact_sheet
 from mmmaskdino.visualization.image_quality import KINDS, comparable_kind, image_quality
 from mmmaskdino.visualization.predicted_dataset import PredictedDataset, write_picture
@@ -42,7 +42,7 @@ def draw_worst(args: argparse.Namespace) -> Path:
     """Sort the images, draw the worst, and return the path of the contact sheet."""
     if args.num < 1 or (args.max_images is not None and args.max_images < 1):
         raise ValueError(f'expected --num and --max-images of at least 1, got {args.num} and {args.max_images}')
-    dataset = PredictedDataset(args.config, args.checkpoint, args.device, args.cfg_options)
+    dataset = PredictedDataset.from_files(args.config, args.checkpoint, args.device, args.cfg_options)
     out_dir = Path(args.out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     ranking = rank(dataset, args)
@@ -63,7 +63,7 @@ def draw_worst(args: argparse.Namespace) -> Path:
 def rank(dataset: PredictedDataset, args: argparse.Namespace) -> list[tuple[float, int, str]]:
     """Quality, index and path of the images, worst first."""
     num_classes, ranking, kind = len(dataset.metainfo['classes']), [], args.kind
-    for index in track_iter_progress(range(min(args.max_images or len(dataset), len(dataset)))):
+    for index in Progress(range(min(args.max_images or len(dataset), len(dataset))), unit='image'):
         sample = dataset[index][1]
         kind = kind or comparable_kind(sample)
         ranking.append((round(image_quality(sample, kind, num_classes, args.score_thr), 4), index, sample.img_path))
@@ -75,7 +75,7 @@ def main() -> None:
         sheet = draw_worst(parse_args())
     except (ValueError, OSError) as error:
         sys.exit(f'worst_results.py: {error}')
-    print(f'\npictures in {sheet.parent}, all of them in {sheet}')
+    print(f'pictures in {sheet.parent}, all of them in {sheet}')
 
 
 if __name__ == '__main__':

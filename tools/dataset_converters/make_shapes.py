@@ -23,7 +23,7 @@ def main() -> None:
         out = make_shapes_dataset(args.out, args.train, args.val, args.size, args.seed, args.overwrite)
     except (ValueError, OSError) as error:
         sys.exit(f'make_shapes.py: {error}')
-    print(f'\n{args.train} training and {args.val} validation images in {out}')
+    print(f'{args.train} training and {args.val} validation images in {out}')
 
 
 if __name__ == '__main__':
