@@ -7,9 +7,11 @@ missing `_ext` deep inside `mmcv.ops`) does not tell how to mend it; :func:`chec
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import importlib.util
+import io
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -143,7 +145,7 @@ def _find_operator_fault() -> Fault | None:
 
 
 def _find_mmdet_fault() -> Fault | None:
-    error = _import_error('mmdet')
+    error = next(filter(None, map(_import_error, ('mmdet', 'mmdet.datasets', 'mmdet.evaluation'))), None)
     if error is None:
         return None
     if isinstance(error, AssertionError):  # mmdet's own check of the versions of mmcv and mmengine
@@ -153,8 +155,11 @@ def _find_mmdet_fault() -> Fault | None:
 
 
 def _import_error(name: str) -> Exception | None:
+    """Import without a word: what packages print and warn of meanwhile is about optional parts that are not there."""
     try:
-        importlib.import_module(name)
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter('ignore')
+            importlib.import_module(name)
     except Exception as error:  # whatever the package raises is reported
         return error
     return None

@@ -56,7 +56,7 @@ index_of_pip() { pip config list 2>/dev/null | sed -n "s/^.*[.]$1='\(.*\)'$/\1/p
 prepare_uv() {
   [ -z "$(index_of_pip no-index)" ] || return 0
   [ -x "$venv/bin/uv" ] || pip install -q uv >/dev/null 2>&1 || return 0
-  uv=("$venv/bin/uv" pip install --python "$python" --index-strategy unsafe-best-match)
+  uv=("$venv/bin/uv" pip install --python "$python" --compile-bytecode --index-strategy unsafe-best-match)
   local index more address
   index=$(index_of_pip index-url)
   more=$(index_of_pip extra-index-url)
@@ -128,7 +128,7 @@ compile_progress() {
     [[ $line =~ ^\ *\[([0-9]+)/([0-9]+)\] ]] || continue
     count=${BASH_REMATCH[1]} total=${BASH_REMATCH[2]}
     if [ -z "$first" ]; then  # the first had to wait for torch's headers
-      first=$SECONDS before=$count
+      first=$SECONDS said=$SECONDS before=$count
       echo "torch's headers compiled in $((SECONDS - start)) s"
     elif [ "$count" = "$total" ] || [ $((SECONDS - said)) -ge 15 ]; then
       said=$SECONDS
@@ -151,7 +151,7 @@ compile_mmcv() {
   rm -rf "$wheel"
   echo "compiling $mmcv with $jobs processes, 2 to 4 minutes with two on cores of their own; log: $log"
   MMCV_WITH_OPS=1 MAX_JOBS=$jobs CUDA_VISIBLE_DEVICES=-1 HEADER_DIR=$PWD/$source \
-    CXX="bash $PWD/tools/cxx_with_torch_header.sh" "$python" -m pip wheel -v --no-deps --no-build-isolation \
+    CXX=$PWD/tools/cxx_with_torch_header.sh "$python" -m pip wheel -v --no-deps --no-build-isolation \
       --no-cache-dir -w "$wheel" "$source" 2>&1 | tee "$log" | compile_progress ||
     die "compiling mmcv failed; the last lines of $log: $(tail -n 20 "$log")"
   pip install -q --no-deps --force-reinstall "$wheel"/*.whl

@@ -68,7 +68,12 @@ class ProgressHook(Hook):
         """
         if self._bar is None or self._bar.disable:
             return
-        shown = [f'{METRICS[end]} {value:.3g}' for name, value in (metrics or {}).items() if (end := _metric(name))]
+        shown = [
+            f'{title} {value:.3g}'
+            for end, title in METRICS.items()
+            for name, value in (metrics or {}).items()
+            if name.endswith(end)
+        ]
         self._bar.write(f'iteration {runner.iter}: {", ".join(shown) or "evaluated"}', file=self._bar.fp)
 
     def after_train(self, runner: Runner) -> None:
@@ -78,7 +83,3 @@ class ProgressHook(Hook):
             runner: The runner.
         """
         self._bar.close()
-
-
-def _metric(name: str) -> str | None:
-    return next((end for end in METRICS if name.endswith(end)), None)

@@ -21,7 +21,7 @@ def test_one_line_of_progress_and_one_per_evaluation(
         hub.update_scalar('train/loss', 12.5)
         hook.after_train_iter(runner)
         runner.iter += 1
-    hook.after_val_epoch(runner, {'coco/bbox_mAP': 0.5123, 'coco/bbox_mAP_50': 0.8, 'coco_panoptic/PQ': 81.26})
+    hook.after_val_epoch(runner, {'coco_panoptic/PQ': 81.26, 'coco/bbox_mAP': 0.5123, 'coco/bbox_mAP_50': 0.8})
     hook.after_train(runner)
     lines = capsys.readouterr().err.splitlines()
     assert 'iteration 6: box AP 0.512, PQ 81.3' in lines
