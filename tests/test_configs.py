@@ -168,7 +168,7 @@ def test_detection_is_the_instance_model_without_masks():
     assert set(mine) == {name for name in theirs if not of_masks.search(name)}
     assigner = load('maskdino_r50_coco_detection').model.panoptic_head.criterion.assigner
     costs = [cost.get('cost', cost)['type'] for cost in assigner.match_costs]
-    assert costs == ['FocalLossCost', 'BBoxL1Cost', 'IoUCost']
+    assert costs == ['FocalLossCost', 'BoxL1Cost', 'BoxGIoUCost']
 
 
 @pytest.mark.parametrize('task', ['instance', 'panoptic'])
@@ -314,8 +314,8 @@ def test_losses_and_costs_are_the_recorded_ones(name, recipe, recipe_of):
     matching = 'ClassificationCost' if recipe['semantic_ce_loss_config'] else 'FocalLossCost'
     assert {cost.type: cost.weight for cost in costs} == {
         matching: wanted['cls'],
-        'BBoxL1Cost': wanted['box'],
-        'IoUCost': wanted['giou'],
+        'BoxL1Cost': wanted['box'],
+        'BoxGIoUCost': wanted['giou'],
         'PointBCECost': wanted['mask'],
         'PointDiceCost': wanted['dice'],
     }

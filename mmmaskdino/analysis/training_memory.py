@@ -15,7 +15,7 @@ from .models import Case, Subject, build_model
 SMALL, LARGE = (256, 256), (384, 384)
 # Parameter, gradient, and the two moments of AdamW, in float32 also in mixed precision.
 BYTES_PER_PARAMETER = 16
-# Logits in all drawn points and the like, a part at a time (mmmaskdino.models.utils.host.chunk_elements): four of
+# Logits in all drawn points and the like, a part at a time (mmmaskdino.ops.device.parts): four of
 # 256 MiB, and what the framework itself takes.
 TEMPORARIES = 4 * 2**28 + 2**29
 

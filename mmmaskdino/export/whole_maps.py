@@ -12,7 +12,7 @@ from torch import Tensor
 from mmmaskdino.models.seg_heads.image_queries import ImageQueries
 from mmmaskdino.models.seg_heads.maskdino_fusion_head import MaskDINOFusionHead
 from mmmaskdino.models.utils.boxes import cxcywh_to_xyxy
-from mmmaskdino.models.utils.host import from_host
+from mmmaskdino.ops.device import from_host
 from mmmaskdino.structures import Shape
 
 EMPTY = -1e4  # a mask logit whose probability is 0 in float32

@@ -75,7 +75,7 @@ def head_config(hyper):
             assigner=dict(type='HybridHungarianAssigner', match_costs=match_costs()),
             loss_cls=loss_cls,
             loss_bbox=dict(type='mmdet.L1Loss', loss_weight=5.0),
-            loss_iou=dict(type='mmdet.GIoULoss', loss_weight=2.0),
+            loss_iou=dict(type='BoxGIoULoss', loss_weight=2.0),
             loss_mask=dict(type='PointBCELoss', loss_weight=5.0),
             loss_dice=dict(type='PointDiceLoss', loss_weight=5.0),
         ),
@@ -85,8 +85,8 @@ def head_config(hyper):
 def match_costs():
     """The reference's costs."""
     boxes = [
-        dict(type='mmdet.BBoxL1Cost', box_format='xywh', weight=5.0),
-        dict(type='mmdet.IoUCost', iou_mode='giou', weight=2.0),
+        dict(type='BoxL1Cost', weight=5.0),
+        dict(type='BoxGIoUCost', weight=2.0),
     ]
     boxes = [dict(type='ThingOnlyCost', cost=cost) for cost in boxes]
     masks = [dict(type='PointBCECost', weight=5.0), dict(type='PointDiceCost', weight=5.0)]
@@ -159,10 +159,9 @@ def loss(model, features, targets, random, options):
         return solved[-1]
 
     assigner._solve = keep
-    canvas = tuple(targets[0]['masks'].shape[-2:]) if len(targets) else None
     targets = [Targets(t['labels'], t['boxes'], t['masks'], t['is_thing']) for t in targets]
     output = model.forward_train(list(features.values()), targets)
-    named = model.criterion(output, targets, canvas)
+    named = model.criterion(output, targets)
     total = sum(named.values())
     grads = torch.autograd.grad(total, list(features.values()))
     num_layers = len(output.stages) - 1

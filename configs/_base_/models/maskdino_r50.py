@@ -54,15 +54,15 @@ model = dict(
                 match_costs=[
                     dict(type='FocalLossCost', weight=4.0),
                     # All objects of an instance model are things: there this is the plain cost.
-                    dict(type='ThingOnlyCost', cost=dict(type='BBoxL1Cost', weight=5.0, box_format='xywh')),
-                    dict(type='ThingOnlyCost', cost=dict(type='IoUCost', weight=2.0, iou_mode='giou')),
+                    dict(type='ThingOnlyCost', cost=dict(type='BoxL1Cost', weight=5.0)),
+                    dict(type='ThingOnlyCost', cost=dict(type='BoxGIoUCost', weight=2.0)),
                     dict(type='PointBCECost', weight=5.0),
                     dict(type='PointDiceCost', weight=5.0),
                 ],
             ),
             loss_cls=dict(type='QueryFocalLoss', loss_weight=4.0, gamma=2.0, alpha=0.25, prior_prob=0.01),
             loss_bbox=dict(type='L1Loss', loss_weight=5.0),
-            loss_iou=dict(type='GIoULoss', loss_weight=2.0),
+            loss_iou=dict(type='BoxGIoULoss', loss_weight=2.0),
             loss_mask=dict(type='PointBCELoss', loss_weight=5.0),
             loss_dice=dict(type='PointDiceLoss', loss_weight=5.0),
         ),

@@ -6,7 +6,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from mmmaskdino.models.utils.host import is_traced
+from mmmaskdino.ops.device import is_traced
 
 
 # In the root registry, since mmcv looks norms up in the scope of the run: mmdet or mmseg.

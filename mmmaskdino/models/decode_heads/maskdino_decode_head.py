@@ -59,7 +59,7 @@ class MaskDINODecodeHead(MaskDINOHead):
         targets = self.targets(samples, features[0].device)
         canvas = tuple(samples[0].gt_sem_seg.shape)
         output = self.forward_train(features, targets, valid_sizes(padded_samples(samples, canvas)))
-        return self.criterion(output, targets, canvas)
+        return self.criterion(output, targets)
 
     def targets(self, samples: Sequence[SegDataSample], device: torch.device) -> list[Targets]:
         """Training targets on the device.

@@ -146,7 +146,7 @@ class MaskDINOHead(BaseModule):
             samples, self.num_things_classes, self.num_stuff_classes, self.with_masks, features[0].device
         )
         output = self.forward_train(features, targets, valid_sizes(samples))
-        return self.criterion(output, targets, tuple(samples[0].batch_input_shape))
+        return self.criterion(output, targets)
 
     def predict(self, features: Sequence[Tensor], samples: SampleList) -> tuple[StagePrediction, Tensor | None]:
         """The same as :meth:`forward`, under mmdet's name."""

@@ -8,7 +8,7 @@ from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction
 from mmengine.model import BaseModule, constant_init, xavier_init
 from torch import Tensor, nn
 
-from mmmaskdino.models.utils.host import from_host, is_traced
+from mmmaskdino.ops.device import from_host, is_traced
 from mmmaskdino.structures import Memory, Shape
 
 from .attention_operator import AVAILABLE, traceable_attention, traceable_rows

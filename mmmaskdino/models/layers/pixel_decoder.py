@@ -9,8 +9,8 @@ from mmdet.registry import MODELS
 from mmengine.model import BaseModule, caffe2_xavier_init, xavier_init
 from torch import Tensor, nn
 
-from mmmaskdino.models.utils.host import from_host
 from mmmaskdino.models.utils.positions import sine_frequencies
+from mmmaskdino.ops.device import from_host
 from mmmaskdino.structures import Memory, Shape
 
 from .transformer_layers import EncoderLayer, run_layer

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mmmaskdino.models.utils.host import counting
 from mmmaskdino.models.utils.rows import RowScatter
+from mmmaskdino.ops.device import counting
 from mmmaskdino.structures import Shape
 
 # torch says so once per process. One sparse operation is used here, and its indices are right by construction.

@@ -8,7 +8,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mmmaskdino.models.utils.host import is_traced
+from mmmaskdino.ops.device import is_traced
 from mmmaskdino.structures import Memory
 
 from .deformable_attention import DeformableAttention

@@ -1,3 +1,4 @@
+from .box_losses import BoxGIoULoss
 from .classification import QueryCrossEntropyLoss, QueryFocalLoss
 from .criterion import MaskDINOCriterion
 from .mask_losses import AutogradPointLoss, PointBCELoss, PointDiceLoss
@@ -5,6 +6,7 @@ from .point_sampler import PointSampler
 
 __all__ = [
     'AutogradPointLoss',
+    'BoxGIoULoss',
     'MaskDINOCriterion',
     'PointBCELoss',
     'PointDiceLoss',

@@ -86,13 +86,12 @@ class MaskDINOCriterion(nn.Module):
         """Whether a loss needs masks."""
         return self.loss_mask is not None or self.loss_dice is not None
 
-    def forward(self, output: HeadOutput, targets: Sequence[Targets], canvas: tuple[int, int]) -> dict[str, Tensor]:
+    def forward(self, output: HeadOutput, targets: Sequence[Targets]) -> dict[str, Tensor]:
         """Named losses of a batch.
 
         Args:
             output (HeadOutput): Predictions.
             targets (Sequence[Targets]): Ground truth per image.
-            canvas (tuple[int, int]): Height and width of the padded canvas in pixels.
 
         Returns:
             dict[str, Tensor]: ``loss_cls, loss_bbox, ...`` of the last stage; of the others with prefix ``enc_`` and
@@ -107,7 +106,7 @@ class MaskDINOCriterion(nn.Module):
         names = _prefixes(len(output.stages))
         if output.encoder is not None:
             names = ['enc_', *names]
-        groups = [Supervised(stages, self.match(stages, targets, features, masks, canvas), num_objects, names)]
+        groups = [Supervised(stages, self.match(stages, targets, features, masks), num_objects, names)]
         if output.groups is not None:
             names = [f'{name}dn_' for name in names[-len(output.denoising) :]]
             pairs = _repeat(output.groups.pairs, len(output.denoising))
@@ -115,13 +114,13 @@ class MaskDINOCriterion(nn.Module):
             groups.append(Supervised(_stack(output.denoising), pairs, num_copies, names))
         return self._losses(groups, targets, features, masks)
 
-    def match(self, stages, targets, features, masks, canvas) -> Pairs:
+    def match(self, stages, targets, features, masks) -> Pairs:
         """Pairs of all stages (arguments as of the assigner); matching takes the first of the sampled points."""
         if features is not None:
             num_points = self.point_sampler.num_points
             features = [f.first(num_points) for f in features]
             masks = [m[:, :num_points] for m in masks]
-        return self.assigner.assign(stages, targets, features, masks, canvas)
+        return self.assigner.assign(stages, targets, features, masks)
 
     def _sample(self, mask_features: Tensor | None, targets: Sequence[Targets]):
         if not self.with_masks:

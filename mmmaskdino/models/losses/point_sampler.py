@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmmaskdino.models.utils.host import counting
 from mmmaskdino.models.utils.points import PointFeatures, move_out, sample_binary_masks
+from mmmaskdino.ops.device import counting
 from mmmaskdino.structures import Targets
 
 # Masks whose points a thread of the host chooses at a time: few enough for its cache.

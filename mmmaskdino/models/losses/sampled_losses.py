@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mmmaskdino.models.utils.host import chunk_elements
 from mmmaskdino.models.utils.points import PointFeatures, PointLogits
+from mmmaskdino.ops.device import parts
 
 from .mask_losses import PointLoss
 from .point_sampler import PointSampler
@@ -31,14 +30,9 @@ class MaskTask(NamedTuple):
     losses: Mapping[str, PointLoss]
     """By name."""
 
-    def parts(self) -> Iterator[slice]:
+    def parts(self) -> list[slice]:
         """Ranges of masks whose logits in all points are few enough to be computed together."""
-        most = max(1, chunk_elements(self.masks.device) // self.masks.shape[1])
-        # At least one: a rank without objects has losses too, of no masks.
-        num_parts = max(1, math.ceil(len(self.objects) / most))
-        step = max(1, math.ceil(len(self.objects) / num_parts))  # all about the same, to use the same memory
-        for start in range(0, num_parts * step, step):
-            yield slice(start, start + step)
+        return parts(len(self.objects), 2 * self.masks.shape[1], self.masks)
 
     def wanted(self) -> Callable[[slice, Tensor], Tensor]:
         """Looks up the truth of some masks in their chosen points, (n, num_points) both."""

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from mmmaskdino.ops.device import from_host
+
 from ..utils.boxes import cxcywh_to_xyxy
-from ..utils.host import from_host
 
 
 class ImageFrames(NamedTuple):

@@ -1,8 +1,10 @@
 from .denoising import ContrastiveDenoisingGenerator, DenoisingGenerator
 from .hybrid_assigner import HybridHungarianAssigner
-from .match_costs import PointBCECost, PointDiceCost, ThingOnlyCost
+from .match_costs import BoxGIoUCost, BoxL1Cost, PointBCECost, PointDiceCost, ThingOnlyCost
 
 __all__ = [
+    'BoxGIoUCost',
+    'BoxL1Cost',
     'ContrastiveDenoisingGenerator',
     'DenoisingGenerator',
     'HybridHungarianAssigner',

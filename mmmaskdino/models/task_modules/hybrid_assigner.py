@@ -11,11 +11,14 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from mmmaskdino.models.utils.boxes import cxcywh_to_xyxy
-from mmmaskdino.models.utils.host import chunk_elements, from_host
-from mmmaskdino.models.utils.points import PointFeatures, PointLogits
+from mmmaskdino.models.utils.points import PointFeatures
+from mmmaskdino.ops.device import parts
 from mmmaskdino.structures import Pairs, StagePrediction, Targets
 
-from .match_costs import reads_masks
+from .match_costs import Candidates
+
+# Costs of mmdet divide boxes by the size of the image; boxes are in [0, 1] here.
+UNIT_IMAGE = dict(img_shape=(1, 1))
 
 
 @TASK_UTILS.register_module()
@@ -26,16 +29,13 @@ class HybridHungarianAssigner:
     training step wait for the device once.
 
     Args:
-        match_costs (list[dict]): Configs of the costs to add up, from mmdet or this package. A cost is called with
-            ``pred_instances`` (scores: logits, bboxes: xyxy pixels; costs of masks get nothing but masks: logits in the
-            matching points, and points: the same as :class:`PointLogits`), ``gt_instances`` (labels, bboxes, masks in
-            the same points, is_thing) and ``img_meta`` (img_shape).
+        match_costs (list[dict]): Configs of the costs to add up, from mmdet, this package or one's own. Every cost is
+            called with ``pred_instances`` (:class:`Candidates`: scores, boxes, bboxes, masks), ``gt_instances``
+            (labels, boxes, bboxes and is_thing, masks in the same points) and ``img_meta``.
     """
 
     def __init__(self, match_costs: Sequence[dict]) -> None:
         self.match_costs = [TASK_UTILS.build(cost) for cost in match_costs]
-        self.mask_costs = [cost for cost in self.match_costs if reads_masks(cost)]
-        self.plain_costs = [cost for cost in self.match_costs if not reads_masks(cost)]
         self.num_sanitized = 0
 
     @torch.no_grad()
@@ -45,7 +45,6 @@ class HybridHungarianAssigner:
         targets: Sequence[Targets],
         point_features: Sequence[PointFeatures] | None,
         point_masks: Sequence[Tensor] | None,
-        canvas: tuple[int, int],
     ) -> Pairs:
         """Match every stage of every image.
 
@@ -55,7 +54,6 @@ class HybridHungarianAssigner:
             point_features (Sequence[PointFeatures] | None): Per image the mask features in the matching points; None in
                 a model without masks.
             point_masks (Sequence[Tensor] | None): Per image (num_gts, num_points), the true masks there.
-            canvas (tuple[int, int]): Height and width of the padded canvas in pixels.
 
         Returns:
             Pairs: Matched pairs, ordered by image.
@@ -64,43 +62,22 @@ class HybridHungarianAssigner:
         for image, target in enumerate(targets):
             if not len(target.labels):
                 continue
-            ground_truth = self._ground_truth(target, point_masks and point_masks[image], canvas)
-            features = point_features and point_features[image]
-            costs.append(self._costs(_image(stages, image), ground_truth, features, canvas))
+            objects = _objects(target, point_masks and point_masks[image])
+            costs.append(self._costs(_image(stages, image), objects, point_features and point_features[image]))
         return self._solve(costs, stages, targets)
 
-    @staticmethod
-    def _ground_truth(target: Targets, masks: Tensor | None, canvas: tuple[int, int]) -> InstanceData:
-        pixels = _pixels(target.boxes, canvas)
-        data = InstanceData(labels=target.labels, bboxes=pixels, is_thing=target.is_thing)
-        if masks is not None:
-            data.masks = masks
-        return data
-
-    def _costs(
-        self,
-        stages: StagePrediction,
-        ground_truth: InstanceData,
-        features: PointFeatures | None,
-        canvas: tuple[int, int],
-    ) -> Tensor:
-        """(num_stages * num_queries * num_gts,) costs of an image, in float32."""
-        num_stages, num_queries = stages.boxes.shape[:2]
-        meta = dict(img_shape=canvas)
-        predictions = InstanceData(
-            scores=stages.cls_logits.float().flatten(0, 1), bboxes=_pixels(stages.boxes.float().flatten(0, 1), canvas)
-        )
-        total = sum(cost(predictions, ground_truth, img_meta=meta) for cost in self.plain_costs)
-        if not self.mask_costs:
-            return total.flatten()
-        # Mask logits are large: few stages at a time.
-        step = max(1, chunk_elements(stages.boxes.device) // (num_queries * ground_truth.masks.shape[1]))
-        parts = []
-        for embeds in stages.mask_embeds.split(step):
-            logits = features.logits(embeds.flatten(0, 1))
-            predictions = InstanceData(masks=logits, points=PointLogits(logits))
-            parts.append(sum(cost(predictions, ground_truth, img_meta=meta) for cost in self.mask_costs))
-        return (total + torch.cat(parts)).flatten()
+    def _costs(self, stages: StagePrediction, objects: InstanceData, features: PointFeatures | None) -> Tensor:
+        """(num_stages * num_queries * num_gts,) costs of an image, in float32; some queries of all stages at a time."""
+        queries = StagePrediction(*(None if field is None else field.flatten(0, 1) for field in stages))
+        # Of each query: its logits, and what two costs make of them, in all points; its costs of all objects.
+        width = queries.cls_logits.shape[1] + 8 * len(objects)
+        width += 0 if features is None else 4 * objects.masks.shape[1]
+        costs = []
+        for part in parts(len(queries.boxes), width, queries.boxes):
+            some = StagePrediction(*(None if field is None else field[part] for field in queries))
+            candidates = Candidates(some, features)
+            costs.append(sum(cost(candidates, objects, img_meta=UNIT_IMAGE) for cost in self.match_costs))
+        return torch.cat(costs).flatten()
 
     def _solve(self, costs: list[Tensor], stages: StagePrediction, targets: Sequence[Targets]) -> Pairs:
         num_stages, _, num_queries = stages.boxes.shape[:3]
@@ -144,6 +121,9 @@ def _image(stages: StagePrediction, image: int) -> StagePrediction:
     return StagePrediction(*(None if field is None else field[:, image] for field in stages))
 
 
-def _pixels(boxes: Tensor, canvas: tuple[int, int]) -> Tensor:
-    h, w = canvas
-    return cxcywh_to_xyxy(boxes) * from_host([w, h, w, h], boxes)
+def _objects(target: Targets, masks: Tensor | None) -> InstanceData:
+    boxes = dict(boxes=target.boxes, bboxes=cxcywh_to_xyxy(target.boxes))
+    data = InstanceData(labels=target.labels, is_thing=target.is_thing, **boxes)
+    if masks is not None:
+        data.masks = masks
+    return data

@@ -1,12 +1,74 @@
-"""Matching costs beside mmdet's: masks in sampled points, and costs that only things carry."""
+"""Matching costs. Each is called with all that is known of some queries and of the objects of their image."""
+
+from functools import cached_property
 
 import torch
-from mmdet.models.task_modules.assigners.match_cost import BaseMatchCost, CrossEntropyLossCost, DiceCost
+import torch.nn.functional as F
+from mmdet.models.task_modules.assigners.match_cost import BaseMatchCost
 from mmdet.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 from torch import Tensor
+from torchvision.ops import generalized_box_iou
 
-from mmmaskdino.models.utils.points import PointLogits
+from mmmaskdino.models.utils.boxes import cxcywh_to_xyxy
+from mmmaskdino.models.utils.points import PointFeatures
+from mmmaskdino.structures import StagePrediction
+
+
+class Candidates:
+    """What matching costs see of ``n`` queries; what no cost asks for is not computed.
+
+    Args:
+        stage (StagePrediction): Their prediction, (n, ...).
+        features (PointFeatures | None): Mask features in the matching points; None in a model without masks.
+    """
+
+    def __init__(self, stage: StagePrediction, features: PointFeatures | None) -> None:
+        self._embeds, self._features = stage.mask_embeds, features
+        self.scores = stage.cls_logits.float()
+        """(n, cls_out_channels) class logits, under mmdet's name."""
+        self.boxes = stage.boxes.float()
+        """(n, 4) cxcywh in [0, 1] of the padded canvas."""
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    @cached_property
+    def bboxes(self) -> Tensor:
+        """(n, 4) xyxy in [0, 1]: what mmdet's costs read, told that the image is of size 1 x 1."""
+        return cxcywh_to_xyxy(self.boxes)
+
+    @cached_property
+    def masks(self) -> Tensor:
+        """(n, num_points) mask logits in the matching points."""
+        return self._features.logits(self._embeds)
+
+
+@TASK_UTILS.register_module()
+class BoxL1Cost(BaseMatchCost):
+    """L1 distance of cxcywh boxes in [0, 1]."""
+
+    def __call__(self, pred_instances: Candidates, gt_instances: InstanceData, **kwargs) -> Tensor:
+        """Costs of all pairs.
+
+        Args:
+            pred_instances (Candidates): ``boxes``: (num_queries, 4).
+            gt_instances (InstanceData): ``boxes``: (num_gts, 4).
+            kwargs: What other costs need (``img_meta``).
+
+        Returns:
+            Tensor: (num_queries, num_gts).
+        """
+        return torch.cdist(pred_instances.boxes, gt_instances.boxes, p=1) * self.weight
+
+
+@TASK_UTILS.register_module()
+class BoxGIoUCost(BaseMatchCost):
+    """Negative generalised IoU."""
+
+    def __call__(self, pred_instances: Candidates, gt_instances: InstanceData, **kwargs) -> Tensor:
+        """Costs of all pairs, from ``bboxes``: (n, 4) xyxy; the rest as for :class:`BoxL1Cost`."""
+        return generalized_box_iou(pred_instances.bboxes, gt_instances.bboxes) * -self.weight
 
 
 @TASK_UTILS.register_module()
@@ -16,43 +78,32 @@ class PointBCECost(BaseMatchCost):
     With softplus(-x) = softplus(x) - x, one matrix product serves both signs of the target.
     """
 
-    def __call__(self, pred_instances: InstanceData, gt_instances: InstanceData, **kwargs) -> Tensor:
+    def __call__(self, pred_instances: Candidates, gt_instances: InstanceData, **kwargs) -> Tensor:
         """Costs of all pairs.
 
         Args:
-            pred_instances (InstanceData): ``masks``: (num_queries, num_points) logits; ``points``: the same as
-                :class:`PointLogits`, if what the costs have in common is to be computed once.
+            pred_instances (Candidates): ``masks``: (num_queries, num_points) logits.
             gt_instances (InstanceData): ``masks``: (num_gts, num_points) in [0, 1].
             kwargs: What other costs need (``img_meta``).
 
         Returns:
             Tensor: (num_queries, num_gts).
         """
-        points = _points(pred_instances)
-        total = points.softplus().sum(-1, keepdim=True) - _products(points.logits, gt_instances.masks)
-        return total * (self.weight / points.logits.shape[-1])
+        logits = pred_instances.masks
+        total = F.softplus(logits).sum(-1, keepdim=True) - _products(logits, gt_instances.masks)
+        return total * (self.weight / logits.shape[-1])
 
 
 @TASK_UTILS.register_module()
 class PointDiceCost(BaseMatchCost):
     """Dice distance of mask probabilities in the matching points, smoothed by 1."""
 
-    def __call__(self, pred_instances: InstanceData, gt_instances: InstanceData, **kwargs) -> Tensor:
+    def __call__(self, pred_instances: Candidates, gt_instances: InstanceData, **kwargs) -> Tensor:
         """Costs of all pairs; arguments and result as for :class:`PointBCECost`."""
-        probabilities, masks = _points(pred_instances).probabilities, gt_instances.masks
+        probabilities, masks = pred_instances.masks.sigmoid(), gt_instances.masks
         overlap = 2 * _products(probabilities, masks)
         size = probabilities.sum(-1, keepdim=True) + masks.sum(-1)
         return (1 - (overlap + 1) / (size + 1)) * self.weight
-
-
-def reads_masks(cost: object) -> bool:
-    """Whether a cost compares masks: their logits are many, so they are computed in parts."""
-    cost = cost.cost if isinstance(cost, ThingOnlyCost) else cost
-    return isinstance(cost, PointBCECost | PointDiceCost | CrossEntropyLossCost | DiceCost)
-
-
-def _points(pred_instances: InstanceData) -> PointLogits:
-    return pred_instances.points if 'points' in pred_instances else PointLogits(pred_instances.masks)
 
 
 def _products(values: Tensor, masks: Tensor) -> Tensor:
@@ -74,7 +125,7 @@ class ThingOnlyCost:
     def __init__(self, cost: dict) -> None:
         self.cost = TASK_UTILS.build(cost)
 
-    def __call__(self, pred_instances: InstanceData, gt_instances: InstanceData, **kwargs) -> Tensor:
+    def __call__(self, pred_instances: Candidates, gt_instances: InstanceData, **kwargs) -> Tensor:
         """Costs of all pairs, (num_queries, num_gts); ``gt_instances.is_thing``: (num_gts,) bool."""
         costs = self.cost(pred_instances, gt_instances, **kwargs)
         return torch.where(gt_instances.is_thing, costs, costs.new_zeros(()))

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from .host import from_host
+from mmmaskdino.ops.device import from_host
 
 
 def masks_to_boxes(masks: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mmmaskdino.ops.device import from_host
 from mmmaskdino.structures import Shape
 
-from .host import from_host
 from .rows import RowScatter, sum_rows
 
 

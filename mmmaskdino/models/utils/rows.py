@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .host import counting
+from mmmaskdino.ops.device import counting
 
 
 def sum_rows(table: Tensor, rows: Tensor, shares: Tensor) -> Tensor:

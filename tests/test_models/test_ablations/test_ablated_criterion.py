@@ -12,7 +12,7 @@ def test_mask_losses_are_left_out_and_the_others_stay(make_head, make_features, 
     losses = {}
     for name, part in (('whole', head), ('ablated', ablated)):
         torch.manual_seed(1)
-        losses[name] = part.criterion(part.forward_train(features, targets), targets, (64, 96))
+        losses[name] = part.criterion(part.forward_train(features, targets), targets)
     gone = losses['whole'].keys() - losses['ablated'].keys()
     of_encoder = {'enc_loss_mask', 'enc_loss_dice'}
     of_denoising = {f'{stage}dn_loss_{term}' for stage in ('d0.', 'd1.', '') for term in ('mask', 'dice')}

@@ -14,7 +14,7 @@ PATHS = {path.stem: path for folder in ('ablations', 'options') for path in sort
 NAMES = list(PATHS)
 HEAD = 'model.panoptic_head.'
 ABSENT = 'absent'
-COSTS = [('FocalLossCost', 4), ('BBoxL1Cost', 5), ('IoUCost', 2), ('PointBCECost', 5), ('PointDiceCost', 5)]
+COSTS = [('FocalLossCost', 4), ('BoxL1Cost', 5), ('BoxGIoUCost', 2), ('PointBCECost', 5), ('PointDiceCost', 5)]
 BOX_COSTS, MASK_COSTS = COSTS[:3], [COSTS[0], *COSTS[3:]]
 
 # Mask-enhanced boxes of the base: those of the released models, and for the shapes those that keep the last pixel.
@@ -53,7 +53,7 @@ MEANINGS = {
     'no-box-losses': {
         'criterion.assigner.match_costs': (COSTS, MASK_COSTS),
         'criterion.loss_bbox': ('L1Loss', None),
-        'criterion.loss_iou': ('GIoULoss', None),
+        'criterion.loss_iou': ('BoxGIoULoss', None),
         'find_unused_parameters': (ABSENT, True),
     },
     'contrastive-denoising': {
@@ -120,8 +120,8 @@ def test_documented_matching_weights():
     start = next(iter(options)).partition('match_costs')[0] + 'match_costs'
     cfg.merge_from_dict({start + place: weight for place, weight in zip(places, (7.0, 8.0), strict=True)})
     assert short(cfg.to_dict()['model']['panoptic_head']['criterion']['assigner']['match_costs'])[1:3] == [
-        ('BBoxL1Cost', 7.0),
-        ('IoUCost', 8.0),
+        ('BoxL1Cost', 7.0),
+        ('BoxGIoUCost', 8.0),
     ]
 
 

@@ -146,7 +146,7 @@ def test_attention_masks_follow_the_targets(make_head, make_features, make_targe
 
     def total(targets, images):
         output = head.forward_train([f[images] for f in features], targets)
-        losses = head.criterion(output, targets, CANVAS)
+        losses = head.criterion(output, targets)
         return sum(losses.values()) * max(1, sum(len(t.labels) for t in targets))
 
     together = total([first, second], [0, 1])
@@ -182,7 +182,7 @@ def test_training_waits_for_the_device_only_to_match(make_head, make_features, m
     if head.use_sigmoid:  # mmdet's focal loss has another path on a GPU
         head.criterion.loss_cls.forward = lambda cls_logits, labels, num_objects: cls_logits.mean((1, 2, 3))
     with RecordWaits() as waits:
-        sum(head.criterion(head.forward_train(features, targets), targets, CANVAS).values()).backward()
+        sum(head.criterion(head.forward_train(features, targets), targets).values()).backward()
     # The one value read is whether all costs are finite, from their copy on the host.
     assert waits.found == ['_local_scalar_dense']
 

@@ -11,7 +11,7 @@ ONE_GRAPH = digit_version(torch.__version__) >= digit_version('2.4')
 
 def losses_and_gradients(head, features, targets):
     torch.manual_seed(1)  # the same points and noise
-    losses = head.criterion(head.forward_train(features, targets), targets, (64, 96))
+    losses = head.criterion(head.forward_train(features, targets), targets)
     sum(losses.values()).backward()
     gradients = {name: parameter.grad for name, parameter in head.named_parameters() if parameter.grad is not None}
     return losses | gradients

@@ -9,7 +9,6 @@ from mmmaskdino.models.losses import criterion as criterion_module
 from mmmaskdino.models.utils import PointLogits, cxcywh_to_xyxy
 from mmmaskdino.structures import HeadOutput, Pairs, StagePrediction
 
-CANVAS = (64, 96)
 TERMS = ('loss_cls', 'loss_bbox', 'loss_iou', 'loss_mask', 'loss_dice')
 
 
@@ -43,22 +42,22 @@ def fix_points(criterion):
 
 
 def test_names(make_criterion, make_targets):
-    losses = make_criterion()(random_output(), make_targets([3, 1]), CANVAS)
+    losses = make_criterion()(random_output(), make_targets([3, 1]))
     assert set(losses) == {f'{stage}{term}' for stage in ('enc_', 'd0.', 'd1.', '') for term in TERMS}
     assert all(loss.shape == () and loss.isfinite() for loss in losses.values())
 
 
 def test_names_without_encoder_stage(make_criterion, make_targets):
-    losses = make_criterion()(random_output(2, encoder=False), make_targets([3, 1]), CANVAS)
+    losses = make_criterion()(random_output(2, encoder=False), make_targets([3, 1]))
     assert set(losses) == {f'{stage}{term}' for stage in ('d0.', '') for term in TERMS}
 
 
 def test_each_name_is_its_stage(make_criterion, make_targets):
     criterion, output, targets = make_criterion(), random_output(), make_targets([3, 1])
     fix_points(criterion)
-    losses = criterion(output, targets, CANVAS)
+    losses = criterion(output, targets)
     for prefix, stage in zip(('enc_', 'd0.', 'd1.', ''), (output.encoder, *output.stages), strict=True):
-        alone = criterion(output._replace(encoder=None, stages=[stage]), targets, CANVAS)
+        alone = criterion(output._replace(encoder=None, stages=[stage]), targets)
         for term in TERMS:
             torch.testing.assert_close(losses[f'{prefix}{term}'], alone[term], rtol=1e-4, atol=1e-5)
 
@@ -67,26 +66,26 @@ def test_each_name_is_its_stage(make_criterion, make_targets):
 def test_names_of_denoising(make_head, make_features, make_targets, initial, stages):
     head = make_head(kind=None if initial else 'learned softmax')
     targets = make_targets([3, 1])
-    losses = head.criterion(head.forward_train(make_features(), targets), targets, CANVAS)
+    losses = head.criterion(head.forward_train(make_features(), targets), targets)
     assert {name for name in losses if 'dn_' in name} == {f'{stage}{term}' for stage in stages for term in TERMS}
     assert set(TERMS) < set(losses)  # matching has its own
 
 
 def test_a_loss_that_is_none_is_left_out(make_criterion, make_targets):
     criterion = make_criterion(kind='detection')
-    losses = criterion(random_output(2, masks=False, encoder=False), make_targets([3, 1]), CANVAS)
+    losses = criterion(random_output(2, masks=False, encoder=False), make_targets([3, 1]))
     assert set(losses) == {'d0.loss_cls', 'd0.loss_bbox', 'd0.loss_iou', 'loss_cls', 'loss_bbox', 'loss_iou'}
     assert not criterion.with_masks
     no_dice = make_criterion({'loss_dice': None})
-    assert set(no_dice(random_output(1, False), make_targets([1, 1]), CANVAS)) == set(TERMS) - {'loss_dice'}
+    assert set(no_dice(random_output(1, False), make_targets([1, 1]))) == set(TERMS) - {'loss_dice'}
 
 
 def test_every_term_of_a_matched_stage(make_criterion, make_targets):
     criterion, output, targets = make_criterion(), random_output(1, encoder=False), make_targets([3, 2])
     points = fix_points(criterion)
-    losses = criterion(output, targets, CANVAS)
+    losses = criterion(output, targets)
     features, masks = criterion.point_sampler.sample(output.mask_features, targets)
-    pairs = criterion.match(criterion_module._stack(output.stages), targets, features, masks, CANVAS)
+    pairs = criterion.match(criterion_module._stack(output.stages), targets, features, masks)
 
     stage, boxes, giou, bce, dice = output.stages[0], 0, 0, 0, 0
     labels = torch.zeros(2, 12, 5)
@@ -136,11 +135,11 @@ def test_stuff_counts_as_an_object_and_carries_no_box_loss(make_criterion, make_
     criterion = make_criterion({'decouple_stuff': True})
     criterion.assigner.assign = lambda *args: pairs
     fix_points(criterion)
-    losses = criterion(output, targets, CANVAS)
+    losses = criterion(output, targets)
     things = F.l1_loss(output.stages[0].boxes[0, [3, 7]], targets[0].boxes[:2], reduction='sum')
     torch.testing.assert_close(losses['loss_bbox'], 5 * things / 5)
     criterion.decouple_stuff = False
-    coupled = criterion(output, targets, CANVAS)
+    coupled = criterion(output, targets)
     assert coupled['loss_bbox'] > losses['loss_bbox'] and coupled['loss_iou'] > losses['loss_iou']
     for name in ('loss_cls', 'loss_mask', 'loss_dice'):
         assert torch.equal(coupled[name], losses[name])
@@ -151,14 +150,14 @@ def test_stuff_is_like_things_when_not_decoupled(make_criterion, make_targets):
     targets = make_targets([0, 0], stuff=[1, 2], num_stuff=3)
     criterion = make_criterion({'decouple_stuff': True})
     fix_points(criterion)
-    decoupled = criterion(output, targets, CANVAS)
+    decoupled = criterion(output, targets)
     assert decoupled['loss_bbox'] == 0 and decoupled['loss_iou'] == 0 and decoupled['loss_mask'] > 0
     criterion.decouple_stuff = False
-    coupled = criterion(output, targets, CANVAS)
+    coupled = criterion(output, targets)
     assert coupled['loss_bbox'] > 0 and coupled['loss_iou'] > 0
     # Not decoupled, the flag makes no difference at all.
     as_things = [t._replace(is_thing=torch.ones_like(t.is_thing)) for t in targets]
-    for name, value in criterion(output, as_things, CANVAS).items():
+    for name, value in criterion(output, as_things).items():
         torch.testing.assert_close(value, coupled[name])
 
 
@@ -166,7 +165,7 @@ def test_no_objects(make_criterion, make_targets):
     output = random_output()
     for tensor in (output.mask_features, *output.encoder, *(f for stage in output.stages for f in stage)):
         tensor.requires_grad_()
-    losses = make_criterion()(output, make_targets([0, 0]), CANVAS)
+    losses = make_criterion()(output, make_targets([0, 0]))
     assert set(losses) == {f'{stage}{term}' for stage in ('enc_', 'd0.', 'd1.', '') for term in TERMS}
     assert all((value > 0) == name.endswith('cls') for name, value in losses.items())
     sum(losses.values()).backward()
@@ -177,14 +176,14 @@ def test_no_objects(make_criterion, make_targets):
 def test_normaliser_is_the_average_over_ranks_and_at_least_one(make_criterion, make_targets, monkeypatch):
     output, criterion = random_output(1, encoder=False), make_criterion()
     fix_points(criterion)
-    plain = criterion(output, make_targets([3, 1]), CANVAS)['loss_cls'] * 4
+    plain = criterion(output, make_targets([3, 1]))['loss_cls'] * 4
     torch.manual_seed(0)
-    empty = criterion(output, make_targets([0, 0]), CANVAS)['loss_cls']
+    empty = criterion(output, make_targets([0, 0]))['loss_cls']
     p = output.stages[0].cls_logits.sigmoid()
     torch.testing.assert_close(empty, 4 * (-0.75 * p**2 * (1 - p).log()).sum())  # divided by 1
     torch.manual_seed(0)
     monkeypatch.setattr(criterion_module, 'reduce_mean', lambda count: count / 2 + 5)
-    torch.testing.assert_close(criterion(output, make_targets([0, 0]), CANVAS)['loss_cls'], empty / 5)
+    torch.testing.assert_close(criterion(output, make_targets([0, 0]))['loss_cls'], empty / 5)
     assert plain > 0
 
 
@@ -200,7 +199,7 @@ def test_denoising_is_divided_by_objects_times_groups(make_head, make_features, 
         head.denoising.num_queries = num_queries
         output = head.forward_train(features, targets)
         assert output.groups.num_groups == groups
-        losses.append(head.criterion(output, targets, CANVAS))
+        losses.append(head.criterion(output, targets))
     for name, value in losses[0].items():
         torch.testing.assert_close(value, losses[1][name], rtol=1e-4, atol=1e-5, msg=name)
 
@@ -211,9 +210,9 @@ def test_losses_are_computed_in_float32(make_criterion, make_targets):
     (stage,) = output.stages
     half = stage._replace(cls_logits=stage.cls_logits.bfloat16(), mask_embeds=stage.mask_embeds.bfloat16())
     features = output.mask_features.bfloat16()
-    got = criterion(output._replace(stages=[half], mask_features=features), targets, CANVAS)
+    got = criterion(output._replace(stages=[half], mask_features=features), targets)
     full = StagePrediction(*(field.float() for field in half))
-    wanted = criterion(output._replace(stages=[full], mask_features=features.float()), targets, CANVAS)
+    wanted = criterion(output._replace(stages=[full], mask_features=features.float()), targets)
     for name, value in got.items():
         assert value.dtype == torch.float32
         torch.testing.assert_close(value, wanted[name], rtol=1e-5, atol=1e-6)
@@ -222,16 +221,16 @@ def test_losses_are_computed_in_float32(make_criterion, make_targets):
 def test_autocast(make_head, make_features, make_targets):
     head, targets = make_head(), make_targets([3, 1])
     with torch.autocast('cpu', dtype=torch.bfloat16):
-        losses = head.criterion(head.forward_train(make_features(), targets), targets, CANVAS)
+        losses = head.criterion(head.forward_train(make_features(), targets), targets)
     assert all(value.dtype == torch.float32 and value.isfinite() for value in losses.values())
 
 
 def test_matching_looks_at_the_first_points_alone(make_criterion, make_targets):
     criterion, output, targets = make_criterion(), random_output(1, encoder=False), make_targets([3, 1])
     seen = []
-    criterion.assigner.assign = lambda stages, targets, features, masks, canvas: seen.extend([*features, *masks])
+    criterion.assigner.assign = lambda stages, targets, features, masks: seen.extend([*features, *masks])
     features, masks = criterion.point_sampler.sample(output.mask_features, targets)
-    criterion.match(output.stages[0], targets, features, masks, CANVAS)
+    criterion.match(output.stages[0], targets, features, masks)
     num_points, drawn = criterion.point_sampler.num_points, masks[0].shape[1]
     logits = [f.logits(torch.randn(2, 16)) for f in seen[:2]]
     assert drawn > num_points and all(x.shape[1] == num_points for x in logits + seen[2:])

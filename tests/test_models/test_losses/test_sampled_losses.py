@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from mmmaskdino.models.losses import AutogradPointLoss, PointBCELoss, PointSampler, sampled_losses
 from mmmaskdino.models.losses.sampled_losses import MaskTask, sampled_mask_losses
 from mmmaskdino.models.utils import PointFeatures
+from mmmaskdino.ops import device
 
 
 def square(logits, masks, reduction_override):
@@ -40,7 +41,7 @@ def plain(sampler, points, features, embeds, masks, objects):
 @pytest.mark.parametrize('masks_at_a_time', [1, 3, 100])
 def test_losses_and_gradients_are_the_plain_ones(problem, masks_at_a_time, monkeypatch):
     sampler, points, features, embeds, masks, objects = problem
-    monkeypatch.setattr(sampled_losses, 'chunk_elements', lambda device: masks_at_a_time * len(points))
+    monkeypatch.setattr(device, 'HOST_VALUES', masks_at_a_time * 2 * len(points))
     task = MaskTask(PointFeatures.sample(features, points), masks, objects, sampler, LOSSES)
     # Each mask and each loss has a weight of its own in what follows.
     weights = {name: torch.rand(7) for name in LOSSES}
@@ -55,8 +56,7 @@ def test_losses_and_gradients_are_the_plain_ones(problem, masks_at_a_time, monke
 @pytest.mark.parametrize(('num_masks', 'masks_at_a_time'), [(0, 3), (1, 3), (7, 3), (7, 1), (9, 3), (7, 0.5), (7, 2.5)])
 def test_parts_are_as_few_as_stay_small_enough(problem, num_masks, masks_at_a_time, monkeypatch):
     sampler, points, features, _, masks, _ = problem
-    elements = int(masks_at_a_time * len(points))
-    monkeypatch.setattr(sampled_losses, 'chunk_elements', lambda device: elements)
+    monkeypatch.setattr(device, 'HOST_VALUES', int(masks_at_a_time * 2 * len(points)))
     objects = torch.zeros(num_masks).long()
     task = MaskTask(PointFeatures.sample(features, points), masks, objects, sampler, LOSSES)
     parts = [list(range(num_masks))[part] for part in task.parts()]

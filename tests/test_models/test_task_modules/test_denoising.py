@@ -216,7 +216,7 @@ def test_negatives_are_supervised_as_no_object(make_head, make_features, make_ta
 
     fields = [field.detach().requires_grad_() for field in stage]
     output = output._replace(denoising=[type(stage)(*fields)])
-    losses = head.criterion(output, targets, (64, 96))
+    losses = head.criterion(output, targets)
     sum(losses[f'dn_{name}'] for name in ('loss_cls', 'loss_bbox', 'loss_iou', 'loss_mask', 'loss_dice')).backward()
     classes, boxes, masks = (field.grad[:, negative] for field in fields)
     assert not boxes.any() and not masks.any()

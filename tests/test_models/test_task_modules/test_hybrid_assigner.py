@@ -6,10 +6,11 @@ from mmdet.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 
 from mmmaskdino.models.task_modules import hybrid_assigner
+from mmmaskdino.models.task_modules.match_costs import Candidates
 from mmmaskdino.models.utils import PointFeatures, cxcywh_to_xyxy
+from mmmaskdino.ops import device
 from mmmaskdino.structures import StagePrediction
 
-CANVAS = (64, 96)
 NUM_POINTS = 40
 
 
@@ -40,16 +41,15 @@ def points_of(targets):
 
 def cost_matrix(assigner, stages, stage, image, target, features, masks):
     """(num_queries, num_gts) of one stage of one image, cost by cost."""
-    scale = torch.tensor([CANVAS[1], CANVAS[0]] * 2)
-    predictions = InstanceData(
-        scores=stages.cls_logits[stage, image],
-        bboxes=cxcywh_to_xyxy(stages.boxes[stage, image]) * scale,
-        masks=features.logits(stages.mask_embeds[stage, image]),
-    )
+    predictions = Candidates(StagePrediction(*(field[stage, image] for field in stages)), features)
     ground_truth = InstanceData(
-        labels=target.labels, bboxes=cxcywh_to_xyxy(target.boxes) * scale, masks=masks, is_thing=target.is_thing
+        labels=target.labels,
+        boxes=target.boxes,
+        bboxes=cxcywh_to_xyxy(target.boxes),
+        masks=masks,
+        is_thing=target.is_thing,
     )
-    return sum(cost(predictions, ground_truth, img_meta=dict(img_shape=CANVAS)) for cost in assigner.match_costs)
+    return sum(cost(predictions, ground_truth) for cost in assigner.match_costs)
 
 
 def as_dict(pairs):
@@ -61,13 +61,13 @@ def as_dict(pairs):
     return found
 
 
-@pytest.mark.parametrize('elements', [2**26, 1])
-def test_optimal_in_every_stage_and_image(make_assigner, make_targets, elements, monkeypatch):
-    # Stages taken together or one by one.
-    monkeypatch.setattr(hybrid_assigner, 'chunk_elements', lambda device: elements)
+@pytest.mark.parametrize('values', [2**26, 1])
+def test_optimal_in_every_stage_and_image(make_assigner, make_targets, values, monkeypatch):
+    # Queries taken together or one by one.
+    monkeypatch.setattr(device, 'HOST_VALUES', values)
     assigner, stages, targets = make_assigner(), random_stages(), make_targets([3, 2], stuff=[0, 1], num_things=4)
     features, masks = points_of(targets)
-    found = as_dict(assigner.assign(stages, targets, features, masks, CANVAS))
+    found = as_dict(assigner.assign(stages, targets, features, masks))
     assert set(found) == {(stage, image) for stage in range(3) for image in range(2)}
     for (stage, image), matched in found.items():
         costs = cost_matrix(assigner, stages, stage, image, targets[image], features[image], masks[image])
@@ -79,7 +79,7 @@ def test_optimal_in_every_stage_and_image(make_assigner, make_targets, elements,
 def test_pairs_are_ordered_by_image_and_counted(make_assigner, make_targets):
     targets = make_targets([3, 0, 2])
     features, masks = points_of(targets)
-    pairs = make_assigner().assign(random_stages(bs=3), targets, features, masks, CANVAS)
+    pairs = make_assigner().assign(random_stages(bs=3), targets, features, masks)
     assert pairs.per_image == (9, 0, 6)
     assert pairs.images.tolist() == [0] * 9 + [2] * 6
     assert pairs.stages.tolist() == [0] * 3 + [1] * 3 + [2] * 3 + [0] * 2 + [1] * 2 + [2] * 2
@@ -89,13 +89,13 @@ def test_pairs_are_ordered_by_image_and_counted(make_assigner, make_targets):
 def test_more_objects_than_queries(make_assigner, make_targets):
     targets = make_targets([7, 1])
     features, masks = points_of(targets)
-    found = as_dict(make_assigner().assign(random_stages(), targets, features, masks, CANVAS))
+    found = as_dict(make_assigner().assign(random_stages(), targets, features, masks))
     assert all(len(found[stage, 0]) == 5 and len(found[stage, 1]) == 1 for stage in range(3))
 
 
 def test_no_objects(make_assigner, make_targets):
     targets = make_targets([0, 0])
-    pairs = make_assigner().assign(random_stages(), targets, *points_of(targets), CANVAS)
+    pairs = make_assigner().assign(random_stages(), targets, *points_of(targets))
     assert pairs.per_image == (0, 0) and all(len(field) == 0 for field in pairs[:4])
 
 
@@ -103,7 +103,7 @@ def test_without_masks(make_assigner, make_targets, head_config):
     assigner = make_assigner(head_config(kind='detection').criterion.assigner.match_costs)
     stages = random_stages()._replace(mask_embeds=None)
     targets = [t._replace(masks=None) for t in make_targets([3, 2])]
-    assert assigner.assign(stages, targets, None, None, CANVAS).per_image == (9, 6)
+    assert assigner.assign(stages, targets, None, None).per_image == (9, 6)
 
 
 def test_perfect_predictions_find_their_objects(make_assigner, make_targets):
@@ -113,7 +113,7 @@ def test_perfect_predictions_find_their_objects(make_assigner, make_targets):
     logits[0, 0, torch.arange(4), target.labels[order]] = 8.0
     masks = (torch.rand(4, NUM_POINTS) > 0.5).float()
     stages = StagePrediction(logits, target.boxes[order][None, None], torch.eye(4)[None, None])
-    pairs = make_assigner().assign(stages, [target], [of_points(20 * masks[order] - 10)], [masks], CANVAS)
+    pairs = make_assigner().assign(stages, [target], [of_points(20 * masks[order] - 10)], [masks])
     assert as_dict(pairs)[0, 0] == {int(gt): query for query, gt in enumerate(order)}
 
 
@@ -122,7 +122,7 @@ def test_stuff_is_matched_without_its_boxes(make_assigner, make_targets):
     stages = random_stages(bs=1)
     features, masks = points_of([target])
     moved = target._replace(boxes=0.1 + 0.5 * torch.rand(3, 4))
-    first, second = (make_assigner().assign(stages, [t], features, masks, CANVAS) for t in (target, moved))
+    first, second = (make_assigner().assign(stages, [t], features, masks) for t in (target, moved))
     assert as_dict(first) == as_dict(second)
 
 
@@ -131,12 +131,12 @@ def test_costs_that_are_not_finite(make_assigner, make_targets, monkeypatch):
     monkeypatch.setattr(hybrid_assigner, 'print_log', lambda message, **kwargs: messages.append((message, kwargs)))
     assigner, stages, targets = make_assigner(), random_stages(), make_targets([3, 2])
     features, masks = points_of(targets)
-    clean = as_dict(assigner.assign(stages, targets, features, masks, CANVAS))
+    clean = as_dict(assigner.assign(stages, targets, features, masks))
     assert assigner.num_sanitized == 0 and not messages
 
     stages.cls_logits[1, 0, 2] = torch.nan
     stages.cls_logits[2, 1] = torch.inf
-    found = as_dict(assigner.assign(stages, targets, features, masks, CANVAS))
+    found = as_dict(assigner.assign(stages, targets, features, masks))
     count = assigner.num_sanitized
     assert count >= 3 and len(messages) == 1
     assert f'{count} of 75 matching costs are not finite' in messages[0][0] and messages[0][1]['level'] == 30
@@ -145,7 +145,7 @@ def test_costs_that_are_not_finite(make_assigner, make_targets, monkeypatch):
     assert {key: found[key] for key in untouched} == {key: clean[key] for key in untouched}
     assert sorted(found[2, 1]) == [0, 1]
 
-    assigner.assign(stages, targets, features, masks, CANVAS)
+    assigner.assign(stages, targets, features, masks)
     assert assigner.num_sanitized == 2 * count and len(messages) == 1
 
 
@@ -163,7 +163,7 @@ def test_one_copy_to_the_host(make_assigner, make_targets, monkeypatch):
         monkeypatch.setattr(torch.Tensor, name, refuse)
     targets = make_targets([3, 0, 2])
     features, masks = points_of(targets)
-    make_assigner().assign(random_stages(bs=3), targets, features, masks, CANVAS)
+    make_assigner().assign(random_stages(bs=3), targets, features, masks)
     assert copies == [(3 * 5 * (3 + 2),)]
 
 
@@ -173,18 +173,26 @@ def test_costs_are_computed_in_float32(make_assigner, make_targets):
     stages = StagePrediction(20 * stages.cls_logits.sign().half(), stages.boxes.half(), stages.mask_embeds.half())
     assigner, targets = make_assigner(), make_targets([2, 1])
     features, masks = points_of(targets)
-    found = as_dict(assigner.assign(stages, targets, features, masks, CANVAS))
+    found = as_dict(assigner.assign(stages, targets, features, masks))
     assert assigner.num_sanitized == 0
     full = StagePrediction(*(field.float() for field in stages))
-    assert found == as_dict(assigner.assign(full, targets, features, masks, CANVAS))
+    assert found == as_dict(assigner.assign(full, targets, features, masks))
 
 
-def test_costs_of_masks_may_be_those_of_mmdet(make_assigner, make_targets):
-    """They read the masks themselves."""
+@pytest.mark.parametrize(
+    ('theirs', 'ours'),
+    [
+        (dict(type='CrossEntropyLossCost', use_sigmoid=True), dict(type='PointBCECost')),
+        (dict(type='DiceCost', pred_act=True, eps=1.0), dict(type='PointDiceCost')),
+        (dict(type='BBoxL1Cost', box_format='xywh'), dict(type='BoxL1Cost')),
+        (dict(type='IoUCost', iou_mode='giou'), dict(type='BoxGIoUCost')),
+    ],
+)
+def test_costs_may_be_those_of_mmdet(make_assigner, make_targets, theirs, ours):
+    """Configs of earlier versions name them."""
     stages, targets = random_stages(), make_targets([3, 2])
     features, masks = points_of(targets)
-    theirs, ours = dict(type='CrossEntropyLossCost', use_sigmoid=True), dict(type='PointBCECost')
-    found = (make_assigner([cost]).assign(stages, targets, features, masks, CANVAS) for cost in (theirs, ours))
+    found = (make_assigner([cost]).assign(stages, targets, features, masks) for cost in (theirs, ours))
     assert as_dict(next(found)) == as_dict(next(found))
 
 
@@ -195,7 +203,7 @@ def test_costs_that_are_not_finite_are_counted_and_reported_once(make_assigner, 
     stages.boxes[0, 0, 2] = torch.nan
     features, masks = points_of(targets)
     for times in (1, 2):
-        assigner.assign(stages, targets, features, masks, CANVAS)
+        assigner.assign(stages, targets, features, masks)
         assert assigner.num_sanitized == 3 * times  # a query and three objects
     ((message, arguments),) = said
     assert message.startswith(
@@ -203,3 +211,15 @@ def test_costs_that_are_not_finite_are_counted_and_reported_once(make_assigner, 
     )
     assert message.endswith('the learning rate or train in bfloat16 or float32. Further cases are only counted.')
     assert arguments == dict(logger='current', level=30)
+
+
+def test_any_cost_of_mmdet_sees_masks(make_assigner, make_targets):
+    stages, targets = random_stages(), make_targets([3, 2])
+    costs = [dict(type='FocalLossCost', binary_input=True), dict(type='ThingOnlyCost', cost=dict(type='DiceCost'))]
+    assert make_assigner(costs).assign(stages, targets, *points_of(targets)).per_image == (9, 6)
+
+
+def test_mask_logits_that_no_cost_reads_are_not_computed(make_assigner, make_targets, monkeypatch):
+    monkeypatch.setattr(PointFeatures, 'logits', lambda *args: pytest.fail('computed'))
+    targets = make_targets([3, 2])
+    make_assigner([dict(type='BoxL1Cost')]).assign(random_stages(), targets, *points_of(targets))
