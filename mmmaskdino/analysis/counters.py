@@ -19,9 +19,11 @@ READS = {'_local_scalar_dense', 'nonzero', 'masked_select', '_unique2', 'unique_
 class OperationCounter:
     """Counts while it is entered; it can be entered again and goes on counting.
 
-    A model on the CPU is seen as if it were on a GPU: a scalar that is read, a size that depends on values and a copy
-    by ``Tensor.cpu`` are waits, unless all they depend on was copied to the host before. Copies by ``Tensor.to`` are
-    not seen. Gradients count as well; what an operation calls inside does not.
+    A model on the CPU is seen as if it were on a GPU. Tensors that are made without naming a device, or on ``'cpu'``, lie on
+    the host, all others on the GPU (and, since it cannot be seen, what ``torch.from_numpy`` makes). Waits are: a scalar that is read, a size that depends on values and a copy by ``Tensor.cpu``,
+    unless all they depend on is on the host; ``Tensor.new_tensor`` and ``torch.tensor(..., device=...)``; and copies from
+    the host to the GPU, by ``Tensor.to``, ``Tensor.copy_`` or as an index, unless they are ``non_blocking``. Gradients
+    count as well; what an operation calls inside does not.
 
     Attributes:
         operations (Counter): Dispatched ATen operations by name.
@@ -52,6 +54,10 @@ class OperationCounter:
         for tensor in _tensors(result):
             self._on_host[tensor] = True
 
+    def mark_on_device(self, result: Tensor) -> None:
+        """Remember that a tensor was copied to the GPU."""
+        self._on_host.pop(result, None)
+
 
 class _Operations(TorchDispatchMode):
     def __init__(self, counter: OperationCounter) -> None:
@@ -63,7 +69,7 @@ class _Operations(TorchDispatchMode):
         name = func.overloadpacket.__name__
         self.counter.operations[name] += 1
         on_host = self.counter.is_on_host(_tensors((args, kwargs)))
-        if _waits(func, name, args) and not on_host:
+        if not on_host and (_waits(func, name, args) or self._copies_from_host(name, args)):
             self.counter.waits[name] += 1
         # Not func itself: older versions of torch hand a number to the overload for tensors.
         result = func.overloadpacket(*args, **kwargs)
@@ -72,19 +78,50 @@ class _Operations(TorchDispatchMode):
         return result
 
 
+    def _copies_from_host(self, name: str, args: tuple) -> bool:
+        if name == 'copy_':
+            return self.counter.is_on_host([args[1]]) and not (len(args) > 2 and args[2])
+        if name in ('index', 'index_put', 'index_put_'):
+            return any(self.counter.is_on_host([index]) for index in _tensors(args[1]))
+        return False
+
+
 class _Copies(TorchFunctionMode):
     def __init__(self, counter: OperationCounter) -> None:
         super().__init__()
         self.counter = counter
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func is not Tensor.cpu or self.counter.is_on_host([args[0]]):
-            return func(*args, **(kwargs or {}))
-        self.counter.waits['cpu'] += 1
-        # A tensor of its own, as on a GPU, where the copy and the original differ.
-        copy = args[0].detach().clone()
-        self.counter.mark_on_host(copy)
-        return copy
+        kwargs = kwargs or {}
+        counter, tensors = self.counter, _tensors((args, kwargs))
+        if func is Tensor.cpu and not counter.is_on_host([args[0]]):
+            counter.waits['cpu'] += 1
+            # A tensor of its own, as on a GPU, where the copy and the original differ.
+            copy = args[0].detach().clone()
+            counter.mark_on_host(copy)
+            return copy
+        if func is Tensor.to and counter.is_on_host([args[0]]) and _names_device(args[1:], kwargs):
+            counter.waits['to'] += not (kwargs.get('non_blocking') or any(value is True for value in args[1:]))
+            copy = func(args[0], *args[1:], **kwargs).clone()
+            counter.mark_on_device(copy)
+            return copy
+        if func is Tensor.new_tensor or (func in (torch.tensor, torch.as_tensor) and not _on_host(kwargs)):
+            counter.waits[func.__name__] += not tensors or func is Tensor.new_tensor
+        result = func(*args, **kwargs)
+        if not tensors and _on_host(kwargs):
+            counter.mark_on_host(result)
+        return result
+
+
+def _on_host(kwargs: dict) -> bool:
+    """Whether a tensor is made on the host: the model's device is a ``torch.device``, the word stands for the host."""
+    return kwargs.get('device') in (None, 'cpu')
+
+
+def _names_device(args: tuple, kwargs: dict) -> bool:
+    """Whether the arguments of ``Tensor.to`` say where to, beside or instead of a type."""
+    named = [*args[:1], kwargs.get('device'), kwargs.get('other')]
+    return any(isinstance(value, torch.device | str | Tensor) for value in named)
 
 
 def _waits(func: Any, name: str, args: tuple) -> bool:

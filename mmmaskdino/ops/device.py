@@ -4,7 +4,7 @@
 question           CPU                         every other device
 =================  ==========================  =======================
 :func:`is_host`    True                        False
-:func:`parts`      16 MiB, stay in the cache   256 MiB, few launches
+:func:`parts`      32 MiB, memory is reused  256 MiB, few launches
 =================  ==========================  =======================
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 # float32 values that are alive together while one part of something large is computed. The CPU reuses memory of this
 # size; more is asked from the system, and cleared by it, every time.
-HOST_VALUES, DEVICE_VALUES = 2**22, 2**26
+HOST_VALUES, DEVICE_VALUES = 2**23, 2**26
 
 
 def is_host(tensor: Tensor) -> bool:

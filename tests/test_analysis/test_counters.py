@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from mmmaskdino.analysis import OperationCounter
@@ -39,3 +40,36 @@ def test_it_counts_on():
         with counter:
             x.sum().item()
     assert counter.waits == {'_local_scalar_dense': 2}
+
+
+@pytest.mark.parametrize(
+    ('copy', 'waits'),
+    [
+        (lambda x: x.new_tensor([1.0, 2.0]), {'new_tensor': 1}),
+        (lambda x: torch.tensor([1.0], device=x.device), {'tensor': 1}),
+        (lambda x: torch.as_tensor([1.0], device=x.device), {'as_tensor': 1}),
+        (lambda x: torch.tensor([1.0]).to(x.device), {'to': 1}),
+        (lambda x: torch.ones(2).to(x), {'to': 1}),
+        (lambda x: (2 * torch.arange(3)).to(device=x.device), {'to': 1}),
+        (lambda x: x.copy_(torch.zeros(5)), {'copy_': 1}),
+        (lambda x: x[torch.tensor([0, 1])], {'index': 1}),
+        (lambda x: torch.tensor([1.0]).to(x.device, non_blocking=True) + x, {}),
+        (lambda x: x.copy_(torch.zeros(5), non_blocking=True), {}),
+        (lambda x: x[torch.tensor([0, 1]).to(x.device, non_blocking=True)], {}),
+        (lambda x: torch.arange(3, device=x.device).to(x.device), {}),
+        (lambda x: torch.tensor([1.0]).to(torch.float64), {}),
+        (lambda x: x.to(x.device), {}),
+        (lambda x: (x.new_full((), 2.0), torch.zeros_like(x), torch.tensor(1)), {}),
+    ],
+)
+def test_blocking_copies_to_the_device_are_waits(copy, waits):
+    x = torch.randn(5)
+    assert +count(lambda: copy(x)).waits == waits
+
+
+def test_what_was_copied_to_the_device_is_there():
+    def read():
+        torch.tensor([1.0]).to(torch.device('cpu'), non_blocking=True).item()
+
+    assert +count(read).waits == {'_local_scalar_dense': 1}
+    assert not count(lambda: torch.tensor([1.0]).item()).waits
