@@ -5,9 +5,14 @@ Dimensions: ``bs`` images, ``num_queries``, ``num_points`` (tokens of all encode
 padded canvas (``batch_input_shape``) everywhere.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from mmmaskdino.ops.deform_attn import LevelTensors
 
 Shape = tuple[int, int]
 
@@ -36,6 +41,8 @@ class Memory(NamedTuple):
     """(h, w) per level; plain numbers, so that using them never waits for the device."""
     padding: Tensor | None
     """(bs, num_points) bool, True where a token lies in the padding; None where nothing is padded."""
+    levels: LevelTensors | None = None
+    """The shapes on the device, copied there once for all layers; None: each layer copies them."""
 
 
 class QueryInit(NamedTuple):
@@ -45,7 +52,7 @@ class QueryInit(NamedTuple):
     """(bs, num_queries, dim)."""
     boxes: Tensor
     """(bs, num_queries, 4)."""
-    encoder_stage: 'StagePrediction | None'
+    encoder_stage: StagePrediction | None
     """Prediction of the selected tokens; None with learned queries."""
 
 

@@ -19,11 +19,12 @@ READS = {'_local_scalar_dense', 'nonzero', 'masked_select', '_unique2', 'unique_
 class OperationCounter:
     """Counts while it is entered; it can be entered again and goes on counting.
 
-    A model on the CPU is seen as if it were on a GPU. Tensors that are made without naming a device, or on ``'cpu'``, lie on
-    the host, all others on the GPU (and, since it cannot be seen, what ``torch.from_numpy`` makes). Waits are: a scalar that is read, a size that depends on values and a copy by ``Tensor.cpu``,
-    unless all they depend on is on the host; ``Tensor.new_tensor`` and ``torch.tensor(..., device=...)``; and copies from
-    the host to the GPU, by ``Tensor.to``, ``Tensor.copy_`` or as an index, unless they are ``non_blocking``. Gradients
-    count as well; what an operation calls inside does not.
+    A model on the CPU is seen as if it were on a GPU. Tensors that are made without naming a device, or on ``'cpu'``,
+    lie on the host, all others on the GPU (and, since it cannot be seen, what ``torch.from_numpy`` makes). Waits are: a
+    scalar that is read, a size that depends on values and a copy by ``Tensor.cpu``, unless all they depend on is on the
+    host; ``Tensor.new_tensor`` and ``torch.tensor(..., device=...)``; and copies from the host to the GPU, by
+    ``Tensor.to``, ``Tensor.copy_`` or as an index, unless they are ``non_blocking``. Gradients count as well; what an
+    operation calls inside does not.
 
     Attributes:
         operations (Counter): Dispatched ATen operations by name.
@@ -76,7 +77,6 @@ class _Operations(TorchDispatchMode):
         if on_host:
             self.counter.mark_on_host(result)
         return result
-
 
     def _copies_from_host(self, name: str, args: tuple) -> bool:
         if name == 'copy_':

@@ -122,7 +122,7 @@ class TraceRecorder:
         predictions = {} if start.encoder_stage is None else {'encoder': start.encoder_stage}
         predictions['initial queries'] = heads.initial_stage(start.content, start.boxes)
         for i, layer in enumerate(layers, start=1):
-            predictions[f'layer {i}'] = heads.layer_stage(layer.hidden_state, layer.references)
+            predictions[f'layer {i}'] = heads(layer.hidden_state, layer.references)
         stages = [self._stage(name, prediction) for name, prediction in predictions.items()]
         tokens = None if self._selection.indices is None else self._tokens(self._selection.indices[0])
         self._trace = Trace(stages, self._points, tokens)

@@ -99,7 +99,7 @@ def predict(model, features):
     mask_features, memory, start = model._start(features, None)
     layers = model.decoder(start.content, start.boxes, memory, model.heads)
     stages = [model.heads.initial_stage(start.content, start.boxes)]
-    stages += [model.heads.layer_stage(*layer) for layer in layers]
+    stages += [model.heads(*layer) for layer in layers]
     last, _ = model(features)
     assert torch.equal(last.cls_logits, stages[-1].cls_logits)
     levels = memory.tokens.split([h * w for h, w in memory.spatial_shapes], 1)

@@ -2,7 +2,7 @@ import torch
 import torch.nn.functional as F
 
 from mmmaskdino.analysis import count_flops
-from mmmaskdino.models.layers import sample_attention
+from mmmaskdino.ops.deform_attn import sample_attention
 
 
 def test_products():

@@ -149,7 +149,7 @@ def test_same_boxes_and_classes_for_the_same_queries(dino, make_config, make_tar
     inside = ((start['reference_points'] > 0.01) & (start['reference_points'] < 0.99)).all(-1)
     assert inside.sum() > NUM_QUERIES // 2
     for i, layer in enumerate(layers):
-        stage = _without_masks(head.heads).layer_stage(*layer)
+        stage = _without_masks(head.heads)(*layer)
         torch.testing.assert_close(stage.boxes[inside], boxes[i][inside], atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(stage.cls_logits[inside], classes[i][inside], atol=1e-4, rtol=1e-4)
 
@@ -163,7 +163,7 @@ def test_classes_of_a_trained_norm_differ_by_the_second_normalisation(dino, make
     heads = _without_masks(model.panoptic_head.heads)
     hidden, boxes = torch.randn(1, 5, DIM), torch.rand(1, 5, 4)
     normed = dino.decoder.norm(hidden)
-    stage = heads.layer_stage(hidden, boxes)
+    stage = heads(hidden, boxes)
     deltas = dino.bbox_head.reg_branches[-1](normed)
     torch.testing.assert_close(stage.boxes, (deltas + boxes.logit(1e-5)).sigmoid())
     torch.testing.assert_close(stage.cls_logits, dino.bbox_head.cls_branches[-1](dino.decoder.norm(normed)))

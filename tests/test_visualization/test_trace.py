@@ -4,8 +4,8 @@ import pytest
 import torch
 from mmseg.structures import SegDataSample
 
-from mmmaskdino.models.layers.deformable_attention import sample_grid
 from mmmaskdino.models.layers.prediction_heads import decode_masks
+from mmmaskdino.ops.deform_attn import sample_grid
 from mmmaskdino.structures import Memory
 from mmmaskdino.visualization.trace import TraceRecorder, sampling_points
 

@@ -130,7 +130,7 @@ class MaskDINOHead(BaseModule):
         if self.num_layers_at_test == 0:
             return self.heads.initial_stage(start.content, start.boxes), mask_features
         layer = self.decoder(start.content, start.boxes, memory, self.heads)[self.num_layers_at_test - 1]
-        return self.heads.layer_stage(layer.hidden_state, layer.references), mask_features
+        return self.heads(layer.hidden_state, layer.references), mask_features
 
     def loss(self, features: Sequence[Tensor], samples: SampleList) -> dict[str, Tensor]:
         """Training losses of a batch.
@@ -172,7 +172,7 @@ class MaskDINOHead(BaseModule):
         layers = self.decoder(content, boxes, memory, self.heads, mask)
         initial = self.heads.initial_stage(content, boxes)
         # The heads see all layers at once: few large products instead of many small ones.
-        stacked = self.heads.layer_stage(*(torch.stack(field) for field in zip(*layers, strict=True)))
+        stacked = self.heads(*(torch.stack(field) for field in zip(*layers, strict=True)))
         num_denoising = 0 if groups is None else groups.content.shape[1]
         denoising = _split_stages(initial, stacked, slice(num_denoising)) if num_denoising else []
         if not self.query_init.supervises_initial_denoising:

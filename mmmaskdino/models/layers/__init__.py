@@ -1,4 +1,4 @@
-from .deformable_attention import DeformableAttention, sample_attention
+from .deformable_attention import DeformableAttention
 from .pixel_decoder import MaskDINOPixelDecoder
 from .prediction_heads import PredictionHeads, decode_masks
 from .query_init import EncoderQuerySelection, LearnedQueries
@@ -15,5 +15,4 @@ __all__ = [
     'MaskDINOTransformerDecoder',
     'PredictionHeads',
     'decode_masks',
-    'sample_attention',
 ]

@@ -10,6 +10,7 @@ from mmengine.model import BaseModule, caffe2_xavier_init, xavier_init
 from torch import Tensor, nn
 
 from mmmaskdino.models.utils.positions import sine_frequencies
+from mmmaskdino.ops.deform_attn import LevelTensors
 from mmmaskdino.ops.device import from_host
 from mmmaskdino.structures import Memory, Shape
 
@@ -54,7 +55,7 @@ class MaskDINOPixelDecoder(BaseModule):
         with_cp: bool = False,
     ) -> None:
         super().__init__()
-        self.with_cp = with_cp
+        self.dim, self.with_cp = dim, with_cp
         self.in_channels, self.in_strides = tuple(in_channels), tuple(in_strides)
         self.encoder_strides = tuple(encoder_strides)
         self._check_strides()
@@ -72,7 +73,6 @@ class MaskDINOPixelDecoder(BaseModule):
                 extra_channels = dim
             self.input_projections.append(conv)
 
-        self.register_buffer('frequencies', sine_frequencies(dim // 2), persistent=False)
         self.level_embedding = nn.Parameter(torch.zeros(num_levels, dim))
         self.layers = nn.ModuleList(
             EncoderLayer(dim, num_heads, num_levels, num_points, ffn_dim) for _ in range(num_layers)
@@ -131,7 +131,8 @@ class MaskDINOPixelDecoder(BaseModule):
         shapes = tuple(tuple(m.shape[-2:]) for m in maps)
         references = cell_centers(shapes, maps[0].device)
         padding = None if valid_sizes is None else outside(references[0], valid_sizes)
-        memory = Memory(torch.cat([m.flatten(2).transpose(1, 2) for m in maps], 1), shapes, padding)
+        tokens = torch.cat([m.flatten(2).transpose(1, 2) for m in maps], 1)
+        memory = Memory(tokens, shapes, padding, LevelTensors.of(shapes, tokens))
         position = self._position(shapes, maps[0])
         for layer in self.layers:
             memory = run_layer(layer, memory, position, references, with_cp=self.with_cp)
@@ -169,7 +170,7 @@ class MaskDINOPixelDecoder(BaseModule):
         """(1, num_points, dim): sine position on the canvas (y, then x) plus the level's embedding."""
         # As in DETR, a position is the far edge of its cell; from one turn per image down to a ten thousandth of it.
         positions = cell_positions(shapes, like.device, 1.0).flip(-1)
-        angles = positions[..., None] * self.frequencies
+        angles = positions[..., None] * sine_frequencies(self.dim // 2, like.device)
         sine = torch.stack([angles.sin(), angles.cos()], -1).flatten(-3)
         sizes = [h * w for h, w in shapes]
         levels = [embedding.expand(n, -1) for n, embedding in zip(sizes, self.level_embedding, strict=True)]

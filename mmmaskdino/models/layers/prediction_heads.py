@@ -1,12 +1,11 @@
 """Class, box and mask heads, shared by the query selection and every decoder layer."""
 
 import torch
+from mmdet.models.layers import MLP
 from mmengine.model import BaseModule, bias_init_with_prob
 from torch import Tensor, nn
 
 from mmmaskdino.structures import StagePrediction
-
-from .mlp import MLP
 
 
 class PredictionHeads(BaseModule):
@@ -64,7 +63,7 @@ class PredictionHeads(BaseModule):
         """Prediction of the queries before the first decoder layer."""
         return self.predict(self.norm(content), boxes)
 
-    def layer_stage(self, hidden_state: Tensor, references: Tensor) -> StagePrediction:
+    def forward(self, hidden_state: Tensor, references: Tensor) -> StagePrediction:
         """Prediction of a decoder layer.
 
         Args:

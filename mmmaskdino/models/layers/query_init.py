@@ -8,6 +8,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmmaskdino.models.utils.boxes import boxes_from_query_masks
+from mmmaskdino.ops.device import parts
 from mmmaskdino.structures import Memory, QueryInit, StagePrediction
 
 from .pixel_decoder import cell_centers
@@ -111,8 +112,12 @@ class EncoderQuerySelection(BaseModule):
         boxes = stage.boxes.detach()
         if self.initial_boxes == 'predicted':
             return boxes
-        masks = decode_masks(stage.mask_embeds, mask_features) > 0
-        return boxes_from_query_masks(masks, boxes, self.initial_boxes)
+        initial = []
+        width = 2 * len(boxes) * mask_features[0, 0].numel()
+        for part in parts(boxes.shape[1], width, boxes):
+            masks = decode_masks(stage.mask_embeds[:, part], mask_features) > 0
+            initial.append(boxes_from_query_masks(masks, boxes[:, part], self.initial_boxes))
+        return torch.cat(initial, 1)
 
 
 @MODELS.register_module()

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+from mmdet.models.layers import MLP
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
@@ -10,7 +11,6 @@ from torch import Tensor, nn
 from mmmaskdino.models.utils.positions import sine_frequencies
 from mmmaskdino.structures import Memory
 
-from .mlp import MLP
 from .prediction_heads import PredictionHeads
 from .transformer_layers import DecoderLayer, run_layer
 
@@ -50,7 +50,6 @@ class MaskDINOTransformerDecoder(BaseModule):
     ) -> None:
         super().__init__()
         self.dim, self.with_cp = dim, with_cp
-        self.register_buffer('frequencies', sine_frequencies(dim // 2), persistent=False)
         self.embed_position = MLP(2 * dim, dim, dim, 2)
         self.layers = nn.ModuleList(
             DecoderLayer(dim, num_heads, num_levels, num_points, ffn_dim) for _ in range(num_layers)
@@ -86,12 +85,11 @@ class MaskDINOTransformerDecoder(BaseModule):
         """
         outputs = []
         hidden_state, references = content, boxes
-        visible = None if attention_mask is None else ~attention_mask
         for i, layer in enumerate(self.layers):
             # Each layer's attention sees the references as given; a learned start alone gets a gradient through it.
             seen = references.detach() if i else references
             position = self._position(seen).to(hidden_state.dtype)
-            hidden_state = run_layer(layer, hidden_state, position, seen, memory, visible, with_cp=self.with_cp)
+            hidden_state = run_layer(layer, hidden_state, position, seen, memory, attention_mask, with_cp=self.with_cp)
             outputs.append(LayerOutput(hidden_state, references))
             if i + 1 < len(self.layers):
                 # As in the released weights: from the un-normalised state.
@@ -103,6 +101,6 @@ class MaskDINOTransformerDecoder(BaseModule):
         # Sine of large arguments: in float32 whatever autocast says.
         with torch.autocast(boxes.device.type, enabled=False):
             x, y, w, h = boxes.float().unbind(-1)
-            angles = torch.stack([y, x, w, h], -1)[..., None] * self.frequencies
+            angles = torch.stack([y, x, w, h], -1)[..., None] * sine_frequencies(self.dim // 2, boxes.device)
             encoding = torch.stack([angles.sin(), angles.cos()], -1).flatten(-3)
         return self.embed_position(encoding)

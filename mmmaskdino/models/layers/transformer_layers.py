@@ -3,12 +3,11 @@
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mmmaskdino.ops.device import is_traced
+from mmmaskdino.ops.device import parts
 from mmmaskdino.structures import Memory
 
 from .deformable_attention import DeformableAttention
@@ -18,64 +17,33 @@ def run_layer(layer: nn.Module, *args: Any, with_cp: bool) -> Any:
     """Run a layer; with ``with_cp`` only its arguments are kept and the backward pass runs it again.
 
     Args:
-        layer (nn.Module): Any layer without randomness.
+        layer (nn.Module): Any layer.
         args (Any): What it takes.
         with_cp (bool): Activation checkpointing (Chen et al., 2016); where no gradient is needed it changes nothing.
     """
     if with_cp and torch.is_grad_enabled():
-        return checkpoint(layer, *args, use_reentrant=False, preserve_rng_state=False)
+        return checkpoint(layer, *args, use_reentrant=False)
     return layer(*args)
 
 
 class FeedForward(nn.Sequential):
     """Linear, ReLU, Linear on (bs, num_tokens, dim)."""
 
-    # Tokens that the host takes at a time where no gradient is needed: their hidden channels stay in its cache.
-    host_tokens = 1024
-
     def __init__(self, dim: int, hidden_dim: int) -> None:
         super().__init__(nn.Linear(dim, hidden_dim), nn.ReLU(), nn.Linear(hidden_dim, dim))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Refine tokens (bs, num_tokens, dim), each by itself."""
-        if torch.is_grad_enabled() or tokens.is_cuda or is_traced():
-            return super().forward(tokens.flatten(0, 1)).view_as(tokens)
+        """Refine tokens (bs, num_tokens, dim), each by itself; without gradients some at a time."""
         first, _, second = self
-        return torch.cat([second(first(part).relu_()) for part in tokens.split(self.host_tokens, 1)], 1)
-
-
-class SelfAttention(nn.MultiheadAttention):
-    """Self-attention of queries with a position, by torch's fused attention.
-
-    Parameters are those of ``nn.MultiheadAttention``; its own forward projects queries, keys and values one by one and
-    prepares the mask anew in every layer.
-
-    Args:
-        dim (int): Channels of the queries.
-        num_heads (int): Attention heads.
-    """
-
-    def __init__(self, dim: int, num_heads: int) -> None:
-        super().__init__(dim, num_heads, batch_first=True)
-
-    def forward(self, queries: Tensor, position: Tensor, visible: Tensor | None) -> Tensor:
-        """Attend to all queries.
-
-        Args:
-            queries (Tensor): (bs, num_queries, dim).
-            position (Tensor): (bs, num_queries, dim) position of the queries.
-            visible (Tensor | None): (num_queries, num_queries) bool, True where a query (row) sees another.
-
-        Returns:
-            Tensor: (bs, num_queries, dim).
-        """
-        sizes = (2 * self.embed_dim, self.embed_dim)
-        placed, content = zip(self.in_proj_weight.split(sizes), self.in_proj_bias.split(sizes), strict=True)
-        shape = (*queries.shape[:2], self.num_heads, self.head_dim)
-        keys = F.linear((queries + position).flatten(0, 1), *placed).view(*shape[:2], 2, *shape[2:])
-        values = F.linear(queries.flatten(0, 1), *content).view(shape)
-        attended = F.scaled_dot_product_attention(*keys.permute(2, 0, 3, 1, 4), values.transpose(1, 2), visible)
-        return self.out_proj(attended.transpose(1, 2).reshape(-1, self.embed_dim)).view_as(queries)
+        few = parts(tokens.shape[1], 2 * len(tokens) * first.out_features, tokens)
+        if torch.is_grad_enabled() or len(few) == 1:
+            return super().forward(tokens)
+        refined = None
+        for part in few:
+            some = second(first(tokens[:, part]).relu_())
+            refined = some.new_empty(tokens.shape) if refined is None else refined
+            refined[:, part] = some
+        return refined
 
 
 class EncoderLayer(BaseModule):
@@ -126,7 +94,7 @@ class DecoderLayer(BaseModule):
 
     def __init__(self, dim: int, num_heads: int, num_levels: int, num_points: int, ffn_dim: int) -> None:
         super().__init__()
-        self.self_attention = SelfAttention(dim, num_heads)
+        self.self_attention = nn.MultiheadAttention(dim, num_heads, batch_first=True)
         self.norm1 = nn.LayerNorm(dim)
         self.cross_attention = DeformableAttention(dim, num_heads, num_levels, num_points)
         self.norm2 = nn.LayerNorm(dim)
@@ -134,7 +102,7 @@ class DecoderLayer(BaseModule):
         self.norm3 = nn.LayerNorm(dim)
 
     def forward(
-        self, queries: Tensor, position: Tensor, references: Tensor, memory: Memory, visible: Tensor | None
+        self, queries: Tensor, position: Tensor, references: Tensor, memory: Memory, blocked: Tensor | None
     ) -> Tensor:
         """Refine the queries.
 
@@ -143,11 +111,13 @@ class DecoderLayer(BaseModule):
             position (Tensor): (bs, num_queries, dim) position of the queries.
             references (Tensor): (bs, num_queries, 4) cxcywh boxes in [0, 1].
             memory (Memory): Tokens of all levels.
-            visible (Tensor | None): (num_queries, num_queries) bool, True where a query (row) sees another.
+            blocked (Tensor | None): (num_queries, num_queries) bool, True where a query (row) does not see another.
 
         Returns:
             Tensor: (bs, num_queries, dim).
         """
-        queries = self.norm1(queries + self.self_attention(queries, position, visible))
+        placed = queries + position
+        attended, _ = self.self_attention(placed, placed, queries, attn_mask=blocked, need_weights=False)
+        queries = self.norm1(queries + attended)
         queries = self.norm2(queries + self.cross_attention(queries + position, references, memory))
         return self.norm3(queries + self.ffn(queries))

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from mmmaskdino.models.utils.points import PointFeatures, move_out, sample_binary_masks
-from mmmaskdino.ops.device import counting
 from mmmaskdino.structures import Targets
 
 # Masks whose points a thread of the host chooses at a time: few enough for its cache.
@@ -77,7 +76,7 @@ class PointSampler:
             return torch.from_numpy(self._select_on_host(logits.numpy()))
         certainty = logits[:, : self.num_candidates].abs()
         important = certainty.topk(self.num_important, dim=1, largest=False, sorted=False).indices
-        random = counting(self.num_candidates, logits.shape[1], 1, torch.int64, logits.device)
+        random = torch.arange(self.num_candidates, logits.shape[1], device=logits.device)
         return torch.cat([important, random.expand(len(logits), -1)], 1)
 
     def _select_on_host(self, logits: np.ndarray) -> np.ndarray:

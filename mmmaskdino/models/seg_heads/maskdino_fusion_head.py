@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 import torch
 from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.registry import MODELS
@@ -10,12 +11,11 @@ from mmengine.model import BaseModule
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import Tensor
 
+from mmmaskdino.ops.device import from_host, parts, place_of_result
+from mmmaskdino.ops.mask_strips import combined_strips, mask_strips, row_strips
+
 from .fusion_settings import FusionSettings
 from .image_queries import ImageFrames, ImageQueries, boxes_px
-from .mask_strips import combined_strips, mask_strips, row_strips
-
-# Pixels of the masks that are there at a time, one byte each, before they are encoded.
-ENCODED_PIXELS = 2**28
 
 
 @MODELS.register_module()
@@ -143,29 +143,49 @@ class MaskDINOFusionHead(BaseModule):
         The final score is the class score times the mean mask probability inside the mask; without masks it is the
         class score alone. Boxes are the predicted ones, as predicted: they may reach beyond the image.
         """
-        scores, labels, chosen = self.choose_instances(queries.cls_logits)
+        scores, labels, chosen, unique, which = self._chosen_and_unique(queries.cls_logits)
         with_masks = self.settings.with_masks and queries.mask_embeds is not None
         if with_masks:
-            # A query can be chosen for several classes, but its mask is built once.
-            unique, which = chosen.unique(return_inverse=True)
             if self.settings.rle_masks:
                 masks, quality = self._encoded_masks(queries, unique, frames)
             else:
-                masks = torch.zeros(len(chosen), *frames.output, dtype=torch.bool, device=chosen.device)
+                place = place_of_result(len(chosen) * frames.output[0] * frames.output[1], chosen)
+                masks = torch.zeros(len(chosen), *frames.output, dtype=torch.bool, device=place)
                 quality = self._build_masks(queries, unique, frames, masks)
             scores = scores * quality[which]
         scores, order = scores.sort(descending=True, stable=True)
-        keep = scores >= self.settings.score_thr
-        scores, order = scores[keep], order[keep]
+        if self.settings.score_thr > 0:
+            kept = (scores >= self.settings.score_thr).nonzero()[:, 0]
+            scores, order = scores[kept], order[kept]
         bboxes = boxes_px(queries.boxes[chosen[order]], frames)
         results = InstanceData(bboxes=bboxes, scores=scores, labels=labels[order])
-        if with_masks:
-            order = which[order]
-            results.masks = [masks[i] for i in order.tolist()] if self.settings.rle_masks else _rearranged(masks, order)
+        if with_masks and self.settings.rle_masks:
+            results.masks = [masks[i] for i in which[order].tolist()]
+        elif with_masks:
+            results = results.to(masks.device)
+            results.masks = _rearranged(masks, which[order].to(masks.device))
         return results
+
+    def _chosen_and_unique(self, cls_logits: Tensor) -> tuple[Tensor, ...]:
+        """What :meth:`choose_instances` returns, its queries without doubles, and which of those each pair has.
+
+        A query can be chosen for several classes, but its mask is built once. How many there are is the one thing for
+        which the host waits (with ``score_thr``, it also waits for the number of instances that their masks leave).
+        """
+        scores, labels, queries, is_wanted = self._best_pairs(cls_logits)
+        wanted, on_host = torch.stack([is_wanted, queries]).cpu().numpy()
+        kept = np.flatnonzero(wanted)
+        unique, which = np.unique(on_host[kept], return_inverse=True)
+        kept, unique, which = (from_host(x.tolist(), queries, torch.int64) for x in (kept, unique, which))
+        return scores[kept], labels[kept], queries[kept], unique, which
 
     def choose_instances(self, cls_logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Scores, labels and query indices, each (n,), of the best pairs by class score, in descending order."""
+        scores, labels, queries, is_wanted = self._best_pairs(cls_logits)
+        return scores[is_wanted], labels[is_wanted], queries[is_wanted]
+
+    def _best_pairs(self, cls_logits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Scores, labels and query indices of the best pairs, and whether each is a thing above the threshold."""
         scores = self.class_scores(cls_logits)
         if not self.settings.topk_before_stuff_removal:
             scores = scores[:, : self.num_things_classes]
@@ -173,8 +193,8 @@ class MaskDINOFusionHead(BaseModule):
         scores, pairs = scores.flatten().topk(min(self.settings.max_per_image, scores.numel()))
         labels = pairs % num_columns
         # A mask can only lower a score, so what is below the threshold now needs no mask.
-        keep = (labels < self.num_things_classes) & (scores >= self.settings.score_thr)
-        return scores[keep], labels[keep], (pairs // num_columns)[keep]
+        is_wanted = (labels < self.num_things_classes) & (scores >= self.settings.score_thr)
+        return scores, labels, pairs // num_columns, is_wanted
 
     def _build_masks(self, queries: ImageQueries, chosen: Tensor, frames: ImageFrames, masks: Tensor) -> Tensor:
         """Write the masks of n chosen queries to masks[:n] (at least n, H, W) and return their quality (n,).
@@ -193,9 +213,10 @@ class MaskDINOFusionHead(BaseModule):
 
     def _encoded_masks(self, queries: ImageQueries, chosen: Tensor, frames: ImageFrames) -> tuple[list[dict], Tensor]:
         """Run-length codes and quality (n,) of the masks of n chosen queries, a few masks at a time."""
-        step = max(1, ENCODED_PIXELS // (frames.output[0] * frames.output[1]))
-        codes, quality = [], [chosen.new_zeros(0, dtype=torch.float32)]
-        for part in chosen.split(step):
+        codes, quality = [], []
+        # A byte per pixel is a quarter of a float.
+        for part in parts(len(chosen), frames.output[0] * frames.output[1] // 4, chosen):
+            part = chosen[part]
             masks = torch.zeros(len(part), *frames.output, dtype=torch.bool, device=part.device)
             quality.append(self._build_masks(queries, part, frames, masks))
             codes += encode_mask_results(masks.cpu().numpy())
@@ -213,13 +234,24 @@ class MaskDINOFusionHead(BaseModule):
         if not len(kept):
             return torch.full(frames.output, self.num_classes, dtype=torch.int32, device=scores.device)
         own_area = torch.zeros(len(kept), dtype=torch.long, device=scores.device)
-        winner = torch.empty(frames.output, dtype=torch.long, device=scores.device)
+        counts = torch.zeros(2 * len(kept), dtype=torch.long, device=scores.device)
+        # 2 * segment + 1 where the segment's own mask agrees; in few bytes, since it is as large as the result.
+        dtype = torch.int16 if 2 * len(kept) < 2**15 else torch.int32
+        winner = torch.empty(frames.output, dtype=dtype, device=scores.device)
         for rows, logits in mask_strips(queries.mask_logits(kept), frames):
             probs = logits.sigmoid_()
             own_area += (probs >= 0.5).sum((1, 2))
             best = (probs * scores[:, None, None]).argmax(0)
-            winner[rows] = 2 * best + (probs.gather(0, best[None])[0] >= 0.5)
-        return self._segment_values(winner, labels, own_area)[winner]
+            best = 2 * best + (probs.gather(0, best[None])[0] >= 0.5)
+            # Counted per row first: fewer pixels wait for the same counter.
+            per_row = counts.new_zeros(len(best), len(counts))
+            counts += per_row.scatter_add_(1, best, best.new_ones(()).expand_as(best)).sum(0)
+            winner[rows] = best
+        values = self._segment_values(counts.unflatten(0, (-1, 2)), labels, own_area)
+        result = torch.empty(frames.output, dtype=torch.int32, device=scores.device)
+        for rows in row_strips(1, *frames.output, winner):
+            result[rows] = values[winner[rows].long()]
+        return result
 
     def choose_segments(self, cls_logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Scores, labels and query indices, each (n,), of the queries that compete for pixels."""
@@ -231,12 +263,8 @@ class MaskDINOFusionHead(BaseModule):
         scores, labels = self.sharpened_scores(cls_logits).max(-1)
         return scores[kept], labels[kept], kept
 
-    def _segment_values(self, winner: Tensor, labels: Tensor, own_area: Tensor) -> Tensor:
-        """What to write where ``winner`` is 2 * segment + (1 where the segment's own mask agrees): (2n,) int32."""
-        # Counted per row first: fewer pixels wait for the same counter.
-        counts = winner.new_zeros(len(winner), 2 * len(labels))
-        counts.scatter_add_(1, winner, winner.new_ones(()).expand_as(winner))
-        counts = counts.sum(0).unflatten(0, (len(labels), 2))
+    def _segment_values(self, counts: Tensor, labels: Tensor, own_area: Tensor) -> Tensor:
+        """What to write where ``winner`` is 0, 1, ...: (2n,) int32; ``counts`` (n, 2) says how often each occurs."""
         won, visible = counts.sum(1), counts[:, 1]
         keep = (visible > 0) & (won / own_area >= self.settings.overlap_thr)
         is_thing = labels < self.num_things_classes
@@ -282,6 +310,6 @@ def _rearranged(masks: Tensor, order: Tensor) -> Tensor:
     """masks[order] in the memory of masks (n, H, W), which can be gigabytes; ``order`` has at most n entries."""
     if not len(order):
         return masks[:0]
-    for rows in row_strips(len(order), *masks.shape[1:], masks.device):
+    for rows in row_strips(len(order), *masks.shape[1:], masks):
         masks[: len(order), rows] = masks[:, rows][order]
     return masks[: len(order)]

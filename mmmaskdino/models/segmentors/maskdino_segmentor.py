@@ -15,7 +15,7 @@ from torch import Tensor
 from mmmaskdino.models.backbones.map_checks import check_maps
 from mmmaskdino.models.decode_heads.maskdino_decode_head import split_images
 from mmmaskdino.models.seg_heads.image_queries import ImageFrames
-from mmmaskdino.models.seg_heads.mask_strips import resized_bands
+from mmmaskdino.ops.mask_strips import resized_bands
 from mmmaskdino.structures import Shape
 
 from .windows import WindowSettings, window_starts

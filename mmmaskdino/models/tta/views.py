@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmmaskdino.models.seg_heads.image_queries import ImageFrames, ImageQueries
+from mmmaskdino.ops.device import from_host
 
 FLIPPED_AXES = {'horizontal': (1,), 'vertical': (0,), 'diagonal': (0, 1)}  # 0: rows, 1: columns
 
@@ -66,7 +67,7 @@ def masks_in(reference: View, view: View, index: Tensor | slice = slice(None)) -
     if view is reference and not view.flipped:
         return masks
     shape = reference.queries.mask_features.shape[1:]
-    rows, columns = (_positions(axis, shape[axis], reference, view).to(masks) for axis in (0, 1))
+    rows, columns = (_positions(axis, shape[axis], reference, view).to(masks, non_blocking=True) for axis in (0, 1))
     grid = torch.stack([columns.expand(shape), rows[:, None].expand(shape)], -1)
     return F.grid_sample(masks[None], grid[None], padding_mode='border', align_corners=False)[0]
 
@@ -87,11 +88,11 @@ def boxes_in(reference: View, view: View, index: Tensor | slice = slice(None)) -
         return boxes
     centers, sizes = boxes[:, :2], boxes[:, 2:]
     # Axes of the frames are (height, width), of boxes (x, y).
-    of_view = boxes.new_tensor([c / i for c, i in zip(view.frames.canvas, view.frames.image, strict=True)]).flip(0)
-    of_reference = boxes.new_tensor(
-        [i / c for c, i in zip(reference.frames.canvas, reference.frames.image, strict=True)]
-    ).flip(0)
+    of_view, of_reference = (
+        from_host([c / i for c, i in zip(v.frames.canvas, v.frames.image, strict=True)], boxes).flip(0)
+        for v in (view, reference)
+    )
     centers, sizes = centers * of_view, sizes * of_view
-    flipped = torch.tensor([1 in view.flipped, 0 in view.flipped], device=boxes.device)
+    flipped = from_host([1 in view.flipped, 0 in view.flipped], boxes, torch.bool)
     centers = torch.where(flipped, 1 - centers, centers)
-    return torch.cat([centers * of_reference, sizes * of_reference], 1)
+    return torch.cat([centers / of_reference, sizes / of_reference], 1)

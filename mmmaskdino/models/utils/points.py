@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from mmmaskdino.ops.device import from_host
+from mmmaskdino.ops.rows import RowScatter, sum_rows
 from mmmaskdino.structures import Shape
-
-from .rows import RowScatter, sum_rows
 
 
 class PointFeatures(NamedTuple):

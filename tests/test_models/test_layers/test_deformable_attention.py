@@ -1,8 +1,8 @@
 import pytest
 import torch
-from mmcv.ops.multi_scale_deform_attn import multi_scale_deformable_attn_pytorch
 
-from mmmaskdino.models.layers import DeformableAttention, deformable_attention, sample_attention
+from mmmaskdino.models.layers import DeformableAttention, deformable_attention
+from mmmaskdino.ops.deform_attn import sample_attention
 from mmmaskdino.structures import Memory
 
 
@@ -63,16 +63,6 @@ def test_recorded_initial_offsets(golden):
         assert not unused.any()
 
 
-@pytest.mark.parametrize('shapes', [((5, 7),), ((8, 12), (4, 6), (2, 3), (1, 2))])
-def test_same_as_mmcv(shapes):
-    num_points = sum(h * w for h, w in shapes)
-    value = torch.randn(2, num_points, 4, 8)
-    locations = 1.4 * torch.rand(2, 11, 4, len(shapes), 3, 2) - 0.2
-    weights = torch.rand(2, 11, 4, len(shapes), 3)
-    want = multi_scale_deformable_attn_pytorch(value, torch.tensor(shapes), locations, weights)
-    torch.testing.assert_close(sample_attention(value, shapes, locations, weights), want, rtol=1e-5, atol=1e-6)
-
-
 def test_references_of_one_image_serve_the_batch(make_memory):
     attention = DeformableAttention(32, 4, 2, 2)
     memory, queries, references = make_memory([(4, 6), (2, 3)]), torch.randn(2, 5, 32), torch.rand(1, 5, 2)
@@ -96,9 +86,9 @@ def test_padding_is_not_looked_at(make_memory):
 def test_operator_runs_in_float32_under_autocast(make_memory, monkeypatch):
     seen = []
 
-    def spy(value, spatial_shapes, locations, weights, im2col_step):
+    def spy(value, spatial_shapes, locations, weights, levels):
         seen.extend([value.dtype, locations.dtype, weights.dtype])
-        return sample_attention(value, spatial_shapes, locations, weights, im2col_step)
+        return sample_attention(value, spatial_shapes, locations, weights, levels)
 
     monkeypatch.setattr(deformable_attention, 'sample_attention', spy)
     attention = DeformableAttention(32, 4, 2, 2)

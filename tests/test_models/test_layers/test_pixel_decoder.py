@@ -124,6 +124,13 @@ def test_position_is_sine_plus_level(make_features, golden_ops):
     torch.testing.assert_close(level.T.unflatten(1, want['size'])[None], want['output'], rtol=1e-5, atol=1e-5)
 
 
+def test_positions_survive_half_precision(make_features):
+    decoder, shapes = make_decoder(encoder_strides=(8, 16, 32)), ((8, 12), (4, 6), (2, 3))
+    decoder.level_embedding.data.zero_()
+    expected = decoder._position(shapes, torch.zeros(1))
+    assert torch.equal(decoder.bfloat16()._position(shapes, torch.zeros(1)), expected)
+
+
 def test_unknown_key_is_refused():
     with pytest.raises(TypeError, match='num_layer'):
         make_decoder(num_layer=2)

@@ -19,7 +19,7 @@ def test_layer_normalises_twice_for_classes_and_masks_and_once_for_boxes(heads):
     hidden, boxes = 3 * torch.randn(2, 7, 32) + 1, 0.1 + 0.8 * torch.rand(2, 7, 4)
     once = F.layer_norm(hidden, (32,), heads.norm.weight, heads.norm.bias)
     twice = F.layer_norm(once, (32,), heads.norm.weight, heads.norm.bias)
-    stage = heads.layer_stage(hidden, boxes)
+    stage = heads(hidden, boxes)
     torch.testing.assert_close(stage.cls_logits, heads.classify(twice))
     torch.testing.assert_close(stage.mask_embeds, heads.embed_mask(twice))
     torch.testing.assert_close(stage.boxes, (heads.locate(once) + boxes.logit()).sigmoid())
@@ -61,14 +61,14 @@ def test_without_prior_the_class_bias_is_zero():
 def test_boxes_stay_float32_under_autocast(heads):
     boxes, hidden = torch.rand(1, 3, 4), torch.randn(1, 3, 32)
     with torch.autocast('cpu', dtype=torch.bfloat16):
-        stage = heads.layer_stage(hidden, boxes)
+        stage = heads(hidden, boxes)
     assert stage.boxes.dtype == torch.float32
     assert stage.cls_logits.dtype == torch.bfloat16
 
 
 def test_no_masks():
     heads = PredictionHeads(32, 5, None, None)
-    assert heads.layer_stage(torch.randn(1, 3, 32), torch.rand(1, 3, 4)).mask_embeds is None
+    assert heads(torch.randn(1, 3, 32), torch.rand(1, 3, 4)).mask_embeds is None
     assert not any('mask' in name for name, _ in heads.named_parameters())
 
 
@@ -77,3 +77,11 @@ def test_masks_are_dot_products_with_the_features():
     masks = decode_masks(embeds, features)
     assert masks.shape == (2, 3, 4, 6)
     torch.testing.assert_close(masks[1, 2, 3, 5], embeds[1, 2] @ features[1, :, 3, 5])
+
+
+def test_hooks_see_the_prediction_of_a_layer(heads):
+    """And so do compilers, profilers and wrappers that shard modules."""
+    seen = []
+    heads.register_forward_hook(lambda module, args, output: seen.append(output))
+    stage = heads(torch.randn(1, 3, 32), torch.rand(1, 3, 4))
+    assert seen == [stage]

@@ -4,6 +4,7 @@ from mmdet.registry import MODELS
 
 from mmmaskdino.models.layers import EncoderQuerySelection, LearnedQueries, PredictionHeads, decode_masks, query_init
 from mmmaskdino.models.utils import boxes_from_query_masks
+from mmmaskdino.ops import device
 from mmmaskdino.structures import Memory
 
 SHAPES = ((8, 12), (4, 6), (2, 3))
@@ -115,11 +116,16 @@ def test_box_of_an_invalid_token_is_the_whole_canvas(heads, make_memory):
     assert torch.equal(start.boxes, torch.ones(1, 2, 4))
 
 
+@pytest.mark.parametrize('masks_at_a_time', [100, 2, 1])
 @pytest.mark.parametrize('convention', ['tight', 'bitmask', 'mask2box'])
-def test_mask_enhanced_boxes(heads, make_memory, convention):
+def test_mask_enhanced_boxes(heads, make_memory, convention, masks_at_a_time, monkeypatch):
+    seen = []
+    monkeypatch.setattr(device, 'HOST_VALUES', masks_at_a_time * 2 * 2 * 16 * 24)
+    monkeypatch.setattr(query_init, 'decode_masks', lambda e, f: seen.append(e.shape[1]) or decode_masks(e, f))
     memory, features = make_memory(SHAPES), torch.randn(2, 16, 16, 24)
     torch.manual_seed(3)
     start = make_selection(initial_boxes=convention)(memory, features, heads)
+    assert sum(seen) == 9 and max(seen) <= masks_at_a_time
     masks = decode_masks(start.encoder_stage.mask_embeds, features) > 0
     expected = boxes_from_query_masks(masks, start.encoder_stage.boxes.detach(), convention)
     torch.testing.assert_close(start.boxes, expected)

@@ -41,7 +41,7 @@ def test_look_forward_twice(heads, make_memory):
     """The box loss of layer i teaches layers i - 1 (through its references) and i, and no other box head before."""
     decoder, memory = make_decoder(), make_memory(SHAPES)
     outputs = decoder(torch.randn(2, 5, 32), torch.rand(2, 5, 4), memory, heads)
-    boxes = heads.layer_stage(*outputs[2]).boxes
+    boxes = heads(*outputs[2]).boxes
     (through_references,) = torch.autograd.grad(boxes.sum(), outputs[2].references, retain_graph=True)
     assert (through_references != 0).all()
     (further,) = torch.autograd.grad(boxes.sum(), outputs[1].references, retain_graph=True, allow_unused=True)
@@ -92,3 +92,12 @@ def test_initialisation_keeps_the_pattern_of_the_attention():
 def test_unknown_key_is_refused():
     with pytest.raises(TypeError, match='dropout'):
         make_decoder(dropout=0.1)
+
+
+def test_positions_survive_half_precision():
+    """Frequencies that became half precision with the model would give neighbours the same position."""
+    boxes = torch.tensor([[[0.5, 0.5, 0.1, 0.1]], [[0.501, 0.5, 0.1, 0.1]]])
+    decoder = make_decoder(dim=256, num_heads=8, num_layers=1)
+    decoder.embed_position = nn.Identity()
+    expected = decoder._position(boxes)
+    assert torch.equal(decoder.bfloat16()._position(boxes), expected)

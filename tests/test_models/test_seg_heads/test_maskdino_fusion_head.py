@@ -9,8 +9,10 @@ from mmengine.structures import BaseDataElement
 from pycocotools import mask as mask_utils
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmmaskdino.models.seg_heads import MaskDINOFusionHead, mask_strips, maskdino_fusion_head
+from mmmaskdino.analysis import OperationCounter
+from mmmaskdino.models.seg_heads import MaskDINOFusionHead
 from mmmaskdino.models.seg_heads.image_queries import ImageFrames, ImageQueries
+from mmmaskdino.ops import device, mask_strips
 
 THINGS, STUFF, QUERIES = 5, 3, 14
 FRAMES = {
@@ -170,8 +172,8 @@ def test_wrong_predictions_are_refused():
 @pytest.fixture(params=[1, 3000, None])
 def strip_elements(request, monkeypatch):
     if request.param is not None:
-        monkeypatch.setattr(mask_strips, 'strip_elements', lambda device: request.param)
-    return mask_strips.strip_elements(torch.device('cpu'))
+        monkeypatch.setattr(device, 'HOST_VALUES', 8 * request.param)
+    return device.HOST_VALUES // 8
 
 
 @frames_of_all_kinds
@@ -419,29 +421,53 @@ def test_softmax_queries_without_object_take_no_part():
     assert_same_pixels(got, predict(of_the_seven, FRAMES['no resize'], **options)['pan_results'].sem_seg)
 
 
-class CountHostWaits(TorchDispatchMode):
-    """Counts the operations whose result the host needs before it can go on."""
-
-    WAITING = ('_local_scalar_dense', 'nonzero', 'masked_select', 'unique', 'bincount')
-
-    def __init__(self):
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        name = func.overloadpacket.__name__
-        by_mask = name in ('index', 'index_put_') and any(i is not None and i.dtype == torch.bool for i in args[1])
-        self.count += by_mask or any(waiting in name for waiting in self.WAITING)
-        return func(*args, **(kwargs or {}))
-
-
 @pytest.mark.parametrize('num_queries', [1, 14, 60])
-def test_panoptic_waits_once_whatever_the_number_of_segments(num_queries):
+@pytest.mark.parametrize(
+    ('options', 'waits'),
+    [
+        (dict(panoptic_on=True, instance_on=False, object_mask_thr=0.0), 1),
+        (dict(), 1),
+        (dict(score_thr=0.1), 2),
+        (dict(with_masks=False), 1),
+        (dict(instance_on=False, semantic_on=True), 0),
+    ],
+)
+def test_results_wait_once_whatever_their_number(num_queries, options, waits):
     predictions = random_predictions(num_queries=num_queries, mask_dims=64)
-    with CountHostWaits() as waits:
-        got = predict(predictions, FRAMES['padded and odd'], instance_on=False, panoptic_on=True, object_mask_thr=0.0)
-    assert waits.count == 1
-    assert (got['pan_results'].sem_seg != THINGS + STUFF).any()
+    counter = OperationCounter()
+    with counter:
+        predict(predictions, FRAMES['padded and odd'], **options)
+    assert sum(counter.waits.values()) == waits
+
+
+def test_masks_that_would_fill_a_device_are_made_on_the_cpu(monkeypatch):
+    monkeypatch.setattr(device, 'RESULT_BYTES', 20 * 75 * 57 - 1)
+    like = torch.empty(1, device='meta')
+    assert device.place_of_result(20 * 75 * 57, like) == torch.device('cpu')
+    assert device.place_of_result(20 * 75 * 57 - 1, like) == like.device
+    places = []
+    monkeypatch.setattr(device, 'RESULT_BYTES', 0)
+    monkeypatch.setattr(torch.Tensor, 'to', lambda self, place, **_: places.append(place) or self)
+    found = predict(random_predictions(), FRAMES['padded and odd'], max_per_image=20)['ins_results']
+    assert len(found.masks) == len(found.scores) == 20 and set(places) >= {torch.device('cpu')}
+
+
+def test_a_panoptic_map_of_many_segments():
+    """More than int16 numbers."""
+    num = 2**14 + 3
+    cls_logits = torch.full((num, THINGS + STUFF), -9.0)
+    cls_logits[:, 1], features = 5, torch.full((1, 16, 24), -9.0)
+    features[:, 4:8, 4:8] = 9
+    embeds = torch.zeros(num, 1)
+    embeds[-1] = 1
+    found = predict(
+        (cls_logits, torch.full((num, 4), 0.5), embeds, features),
+        ImageFrames((16, 24), (16, 24), (16, 24)),
+        panoptic_on=True,
+        instance_on=False,
+        overlap_thr=0.0,
+    )['pan_results'].sem_seg[0]
+    assert (found[5:7, 5:7] == found[5, 5]).all() and found[5, 5] != THINGS + STUFF
 
 
 # ------------------------------------------------------------------------------------------------- semantic
@@ -491,7 +517,7 @@ class LargestFloat(TorchDispatchMode):
 @pytest.mark.parametrize('pixels', [1, 3 * 75 * 57, 2**28])
 @pytest.mark.parametrize('score_thr', [0.0, 0.2, 1.0])
 def test_run_length_codes_are_the_masks(pixels, score_thr, monkeypatch):
-    monkeypatch.setattr(maskdino_fusion_head, 'ENCODED_PIXELS', pixels)
+    monkeypatch.setattr(device, 'HOST_VALUES', pixels // 4)
     predictions, frames = random_predictions(), FRAMES['padded and odd']
     plain = predict(predictions, frames, score_thr=score_thr)['ins_results']
     coded = predict(predictions, frames, score_thr=score_thr, rle_masks=True)['ins_results']
@@ -513,7 +539,7 @@ def test_run_length_codes_are_the_masks(pixels, score_thr, monkeypatch):
     ],
 )
 def test_no_float_map_is_larger_than_a_strip(options, num_queries, monkeypatch):
-    monkeypatch.setattr(mask_strips, 'strip_elements', lambda device: 20_000)
+    monkeypatch.setattr(device, 'HOST_VALUES', 8 * 20_000)
     frames = ImageFrames((64, 96), (60, 90), (300, 400))
     with LargestFloat() as largest:
         predict(random_predictions(num_queries=num_queries), frames, **options)

@@ -2,8 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmmaskdino.models.seg_heads import mask_strips
 from mmmaskdino.models.segmentors.windows import WindowSettings
+from mmmaskdino.ops import device
 
 SIZE = (64, 96)
 
@@ -134,7 +134,7 @@ def test_prediction_without_samples(model):
 @pytest.mark.parametrize('mode', ['whole', 'slide'])
 def test_no_map_of_all_classes_is_ever_whole(model, mode, monkeypatch):
     """Class maps come in strips: a large original size needs no large maps."""
-    monkeypatch.setattr(mask_strips, 'strip_elements', lambda device: 150 * 1000 * 8)
+    monkeypatch.setattr(device, 'HOST_VALUES', 8 * 150 * 1000 * 8)
     if mode == 'slide':
         set_windows(model, (48, 64), (32, 32))
     strips = (model._whole if mode == 'whole' else model._slide)(torch.randn(1, 3, *SIZE), [(900, 1000)])

@@ -1,6 +1,12 @@
-"""Query masks at the size of the result, a strip of rows at a time, so that memory does not grow with the image."""
+"""Query masks at the size of the result, a strip of rows at a time, so that memory does not grow with the image.
+
+All devices do the same, in strips of the size that :func:`~mmmaskdino.ops.device.parts` says.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -8,22 +14,15 @@ from torch import Tensor
 
 from mmmaskdino.structures import Shape
 
-from .image_queries import ImageFrames
+from .device import parts
+
+if TYPE_CHECKING:
+    from mmmaskdino.models.seg_heads.image_queries import ImageFrames
 
 
-def strip_elements(device: torch.device) -> int:
-    """Elements of one float temporary of a strip; about four are alive at a time.
-
-    On the host a strip of 4 MiB stays in the cache and in memory that is reused, which is several times faster than
-    large strips. A device wants few, large ones: 64 MiB.
-    """
-    return 2**20 if device.type == 'cpu' else 2**24
-
-
-def row_strips(num_maps: int, height: int, width: int, device: torch.device) -> list[slice]:
-    """Cut ``height`` rows into strips so that ``num_maps`` maps of ``width`` columns are of ``strip_elements``."""
-    step = max(1, strip_elements(device) // (num_maps * width))
-    return [slice(start, min(start + step, height)) for start in range(0, height, step)]
+def row_strips(num_maps: int, height: int, width: int, like: Tensor) -> list[slice]:
+    """Cut ``height`` rows into strips of which a few temporaries, ``num_maps`` maps of ``width`` columns, are small."""
+    return parts(height, 8 * num_maps * width, like) if height else []
 
 
 def mask_strips(mask_logits: Tensor, frames: ImageFrames, num_maps: int = 1) -> Iterator[tuple[slice, Tensor]]:
@@ -42,7 +41,7 @@ def mask_strips(mask_logits: Tensor, frames: ImageFrames, num_maps: int = 1) -> 
     """
     (canvas_height, canvas_width), (image_height, image_width), (height, width) = frames
     num_maps = max(num_maps, len(mask_logits))
-    for strip in row_strips(num_maps, height, max(canvas_width, width), mask_logits.device):
+    for strip in row_strips(num_maps, height, max(canvas_width, width), mask_logits):
         rows = torch.arange(strip.start, strip.stop, device=mask_logits.device)
         if image_height == height:
             maps = _resized_rows(mask_logits, rows, canvas_height)
@@ -75,7 +74,7 @@ def combined_strips(
     (canvas_height, canvas_width), (image_height, image_width), (height, width) = frames
     scale = image_height / height
     most = max(num_maps, len(mask_logits)) * max(1, round(scale))
-    for strip in row_strips(most, height, max(canvas_width, width), mask_logits.device):
+    for strip in row_strips(most, height, max(canvas_width, width), mask_logits):
         # Image rows under the strip, and one to spare on each side: the device's float32 may round across a row.
         first = max(0, int((strip.start + 0.5) * scale - 0.5) - 1)
         last = min(image_height, int((strip.stop - 0.5) * scale - 0.5) + 3)
@@ -112,7 +111,7 @@ def resized_bands(bands: Iterable[Tensor], image: Shape, output: Shape) -> Itera
         stop = max(row, int((available - 0.5) / scale - 0.5)) if available > 1 else row
         if available == image[0]:
             stop = output[0]
-        for strip in row_strips(len(kept), stop - row, max(image[1], output[1]), kept.device):
+        for strip in row_strips(len(kept), stop - row, max(image[1], output[1]), kept):
             rows = torch.arange(row + strip.start, row + strip.stop, device=kept.device)
             below, above, weight = _neighbours(rows, image[0], output[0])
             yield _resize_columns(torch.lerp(kept[:, below - first], kept[:, above - first], weight), output[1])

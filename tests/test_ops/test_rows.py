@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmmaskdino.models.utils.rows import RowScatter, sum_rows
+from mmmaskdino.ops.rows import RowScatter, sum_rows
 
 
 @pytest.fixture(params=[torch.int32, torch.int64])

@@ -6,6 +6,7 @@ Left to it, bilinear sampling becomes a loop over single numbers, several times 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from mmcv.utils import ext_loader
@@ -13,7 +14,10 @@ from torch import Tensor
 
 from mmmaskdino.structures import Shape
 
-from .row_sampling import sample_gradients, sum_samples
+from .deform_attn_host import sample_gradients, sum_samples
+
+if TYPE_CHECKING:
+    from .deform_attn import LevelTensors
 
 _EXT = ext_loader.load_ext('_ext', ['ms_deform_attn_forward', 'ms_deform_attn_backward'])
 
@@ -21,11 +25,9 @@ _EXT = ext_loader.load_ext('_ext', ['ms_deform_attn_forward', 'ms_deform_attn_ba
 AVAILABLE = hasattr(torch.library, 'custom_op')
 
 
-def traceable_attention(
-    value: Tensor, shapes: Tensor, starts: Tensor, locations: Tensor, weights: Tensor, im2col_step: int
-) -> Tensor:
+def traceable_attention(value: Tensor, levels: LevelTensors, locations: Tensor, weights: Tensor) -> Tensor:
     """mmcv's compiled operator; arguments and result as of ``MultiScaleDeformableAttnFunction``."""
-    return torch.ops.mmmaskdino.deformable_attention(value, shapes, starts, locations, weights, im2col_step)
+    return torch.ops.mmmaskdino.deformable_attention(value, *levels, locations, weights)
 
 
 def traceable_rows(value: Tensor, spatial_shapes: tuple[Shape, ...], locations: Tensor, weights: Tensor) -> Tensor:
@@ -34,18 +36,16 @@ def traceable_rows(value: Tensor, spatial_shapes: tuple[Shape, ...], locations: 
     return torch.ops.mmmaskdino.sample_rows(value.contiguous(), locations.contiguous(), weights.contiguous(), sizes)
 
 
-def _on_device(
-    value: Tensor, shapes: Tensor, starts: Tensor, locations: Tensor, weights: Tensor, im2col_step: int
-) -> Tensor:
-    return _EXT.ms_deform_attn_forward(value, shapes, starts, locations, weights, im2col_step=im2col_step)
+def _on_device(value: Tensor, shapes: Tensor, starts: Tensor, locations: Tensor, weights: Tensor) -> Tensor:
+    return _EXT.ms_deform_attn_forward(value, shapes, starts, locations, weights, im2col_step=len(value))
 
 
 def _on_device_backward(
-    grad: Tensor, value: Tensor, shapes: Tensor, starts: Tensor, locations: Tensor, weights: Tensor, im2col_step: int
+    grad: Tensor, value: Tensor, shapes: Tensor, starts: Tensor, locations: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     grads = torch.zeros_like(value), torch.zeros_like(locations), torch.zeros_like(weights)
     tensors = value, shapes, starts, locations, weights, grad.contiguous()
-    _EXT.ms_deform_attn_backward(*tensors, *grads, im2col_step=im2col_step)
+    _EXT.ms_deform_attn_backward(*tensors, *grads, im2col_step=len(value))
     return grads
 
 
@@ -72,7 +72,11 @@ def _empty_gradients(*tensors: Tensor) -> tuple[Tensor, ...]:
 
 
 def _remember(ctx, inputs: tuple, output: Tensor) -> None:
-    *tensors, ctx.setting = inputs
+    ctx.save_for_backward(*inputs)
+
+
+def _remember_sizes(ctx, inputs: tuple, output: Tensor) -> None:
+    *tensors, ctx.sizes = inputs
     ctx.save_for_backward(*tensors)
 
 
@@ -83,12 +87,12 @@ def _register() -> None:
     )
     forward.register_fake(lambda value, shapes, starts, locations, *rest: _like_result(value, locations))
     backward.register_fake(
-        lambda grad, value, shapes, starts, locations, weights, step: _empty_gradients(value, locations, weights)
+        lambda grad, value, shapes, starts, locations, weights: _empty_gradients(value, locations, weights)
     )
 
     def go_back(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        of_value, of_locations, of_weights = backward(grad, *ctx.saved_tensors, ctx.setting)
-        return of_value, None, None, of_locations, of_weights, None
+        of_value, of_locations, of_weights = backward(grad, *ctx.saved_tensors)
+        return of_value, None, None, of_locations, of_weights
 
     forward.register_autograd(go_back, setup_context=_remember)
 
@@ -99,7 +103,7 @@ def _register() -> None:
         lambda grad, value, locations, weights, sizes: _empty_gradients(value, locations, weights)
     )
     rows.register_autograd(
-        lambda ctx, grad: (*rows_backward(grad, *ctx.saved_tensors, ctx.setting), None), setup_context=_remember
+        lambda ctx, grad: (*rows_backward(grad, *ctx.saved_tensors, ctx.sizes), None), setup_context=_remember_sizes
     )
 
 

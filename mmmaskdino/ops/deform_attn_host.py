@@ -1,4 +1,4 @@
-"""The sampling of deformable attention on the host: every bilinear sample is a weighted sum of four rows of a table.
+"""The sampling of deformable attention on the CPU: every bilinear sample is a weighted sum of four rows of a table.
 
 ``grid_sample`` reads each channel of a sample by itself. A row of the table holds all channels of a head side by side,
 so adding up whole rows (an embedding bag) reads the same numbers several times faster and keeps no tensor of samples.
@@ -13,12 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mmmaskdino.models.utils.rows import RowScatter
-from mmmaskdino.ops.device import counting
 from mmmaskdino.structures import Shape
 
-# torch says so once per process. One sparse operation is used here, and its indices are right by construction.
-warnings.filterwarnings('ignore', 'Sparse (CSR tensor support is in beta|invariant checks are implicitly disabled)')
+from .rows import RowScatter
 
 
 class Levels(NamedTuple):
@@ -142,8 +139,6 @@ def find_neighbours(value: Tensor, locations: Tensor, levels: Levels) -> Neighbo
     return Neighbours(rows, distances, weights)
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)
 def _first_rows(bs: int, num_queries: int, num_heads: int, num_points: int) -> Tensor:
     """(bs * num_queries * num_heads, 1) int32: the row of a query's image and head before all tokens."""
     heads = torch.arange(num_heads, dtype=torch.int32)
@@ -164,10 +159,12 @@ def _per_corner(weights: Tensor) -> Tensor:
 def _dot_rows(rows: Tensor, queries: Tensor, table: Tensor) -> Tensor:
     """Products (n * m,) of queries (n, dim) with those rows (n, m) of a table."""
     n, m = rows.shape
-    starts = counting(0, n * m + 1, m, torch.int32, rows.device)
-    chosen = torch.sparse_csr_tensor(
-        starts, rows.flatten(), table.new_zeros(n * m), (n, len(table)), check_invariants=False
-    )
+    starts = torch.arange(0, n * m + 1, m, dtype=torch.int32)
+    with warnings.catch_warnings():  # sparse tensors are said to be in beta; their indices are right by construction
+        warnings.filterwarnings('ignore', 'Sparse (CSR tensor support is in beta|invariant checks are implicitly)')
+        chosen = torch.sparse_csr_tensor(
+            starts, rows.flatten(), table.new_zeros(n * m), (n, len(table)), check_invariants=False
+        )
     return torch.sparse.sampled_addmm(chosen, queries, table.T, beta=0.0).values()
 
 

@@ -7,8 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from mmmaskdino.ops.device import counting
-
 
 def sum_rows(table: Tensor, rows: Tensor, shares: Tensor) -> Tensor:
     """Weighted sums of rows; the gradient reaches the table alone.
@@ -47,9 +45,9 @@ class RowScatter(NamedTuple):
             num_rows (int): Rows of the result.
         """
         order, places = rows.flatten().sort()
-        found = counting(0, num_rows, 1, order.dtype, order.device)
+        found = torch.arange(num_rows, dtype=order.dtype, device=order.device)
         starts = torch.searchsorted(order, found, out_int32=True)
-        sources = counting(0, len(rows), 1, torch.int32, rows.device)[:, None].expand_as(rows)
+        sources = torch.arange(len(rows), dtype=torch.int32, device=rows.device)[:, None].expand_as(rows)
         sources, shares = (x.flatten().index_select(0, places) for x in (sources, shares))
         return cls(sources, starts, shares)
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmmaskdino.models.seg_heads import mask_strips
 from mmmaskdino.models.seg_heads.image_queries import ImageFrames
-from mmmaskdino.models.seg_heads.mask_strips import resized_bands
+from mmmaskdino.ops import device, mask_strips
+from mmmaskdino.ops.mask_strips import resized_bands
 
 
 @pytest.mark.parametrize('output', [(23, 17), (46, 17), (101, 40), (7, 5), (24, 18), (1, 1), (22, 90)])
@@ -12,7 +12,7 @@ from mmmaskdino.models.seg_heads.mask_strips import resized_bands
 @pytest.mark.parametrize('elements', [2**24, 100])
 def test_bands_as_a_whole(monkeypatch, output, heights, elements):
     """However the maps are cut, the result is the plain bilinear resize."""
-    monkeypatch.setattr(mask_strips, 'strip_elements', lambda device: elements)
+    monkeypatch.setattr(device, 'HOST_VALUES', 8 * elements)
     maps = torch.randn(3, 23, 17)
     got = torch.cat(list(resized_bands(iter(maps.split(heights, 1)), (23, 17), output)), 1)
     expected = F.interpolate(maps[None], size=output, mode='bilinear', align_corners=False)[0]
@@ -35,15 +35,9 @@ def test_few_rows_are_held():
     assert done == 128
 
 
-def test_strips_are_as_large_as_the_docs_say():
-    """4 MiB and 64 MiB of float32: small enough for a cache, and few for a device."""
-    sizes = [4 * mask_strips.strip_elements(torch.device(kind)) / 2**20 for kind in ('cpu', 'cuda')]
-    assert sizes == [4, 64]
-
-
 def test_strips_are_cut_for_the_maps_themselves(monkeypatch):
     """Unless the caller says that it makes more."""
-    monkeypatch.setattr(mask_strips, 'strip_elements', lambda device: 100)
+    monkeypatch.setattr(device, 'HOST_VALUES', 800)
     frames = ImageFrames((20, 10), (20, 10), (20, 10))
     maps = torch.randn(1, 5, 5)
     assert [rows.stop - rows.start for rows, _ in mask_strips.mask_strips(maps, frames)] == [10, 10]
