@@ -7,6 +7,7 @@ padded canvas (``batch_input_shape``) everywhere.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
@@ -30,6 +31,15 @@ class Targets(NamedTuple):
     """(num_gts,) bool; stuff carries no box where boxes are decoupled."""
     ignored: Tensor | None = None
     """(h, w) bool, True where nobody knows what is there: no loss and no matching point lies there. None: nowhere."""
+
+
+class GroundTruth(NamedTuple):
+    """What a training step knows of its images before it looks at them."""
+
+    targets: Sequence[Targets]
+    """One per image."""
+    most_objects: int
+    """Objects of the fullest image of the batch, on any rank; 0 in a model without denoising."""
 
 
 class Memory(NamedTuple):

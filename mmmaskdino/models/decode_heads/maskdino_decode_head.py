@@ -10,11 +10,11 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
-from mmmaskdino.models.dense_heads.maskdino_head import MaskDINOHead, valid_sizes
+from mmmaskdino.models.dense_heads.maskdino_head import MaskDINOHead
 from mmmaskdino.models.seg_heads.image_queries import ImageFrames, ImageQueries
 from mmmaskdino.models.seg_heads.maskdino_fusion_head import MaskDINOFusionHead
 from mmmaskdino.models.utils.targets import targets_from_label_maps
-from mmmaskdino.structures import Shape, StagePrediction, Targets
+from mmmaskdino.structures import GroundTruth, Shape, StagePrediction, Targets
 
 
 @MODELS.register_module()
@@ -43,7 +43,11 @@ class MaskDINODecodeHead(MaskDINOHead):
         self.fusion = MaskDINOFusionHead(0, num_classes, use_sigmoid=self.use_sigmoid, test_cfg=settings)
 
     def loss(
-        self, features: Sequence[Tensor], samples: Sequence[SegDataSample], train_cfg: dict | None = None
+        self,
+        features: Sequence[Tensor],
+        samples: Sequence[SegDataSample],
+        train_cfg: dict | None = None,
+        truth: GroundTruth | None = None,
     ) -> dict[str, Tensor]:
         """Training losses of a batch.
 
@@ -52,14 +56,14 @@ class MaskDINODecodeHead(MaskDINOHead):
             samples (Sequence[SegDataSample]): Ground truth: ``gt_sem_seg`` (1, H, W) of the padded canvas, where
                 labels from ``num_classes`` on (255) are ignored; ``img_shape`` (h, w) without the padding.
             train_cfg (dict | None): Not used; mmseg's segmentors pass it.
+            truth (GroundTruth | None): As of :meth:`ground_truth`, which :class:`MaskDINOSegmentor` asks for before the
+                backbone runs; None: it is made here.
 
         Returns:
             dict[str, Tensor]: Named losses (see :class:`MaskDINOCriterion`).
         """
-        targets = self.targets(samples, features[0].device)
-        canvas = tuple(samples[0].gt_sem_seg.shape)
-        output = self.forward_train(features, targets, valid_sizes(padded_samples(samples, canvas)))
-        return self.criterion(output, targets)
+        truth = self.ground_truth(samples, features[0].device) if truth is None else truth
+        return super().loss(features, padded_samples(samples, tuple(samples[0].gt_sem_seg.shape)), truth)
 
     def targets(self, samples: Sequence[SegDataSample], device: torch.device) -> list[Targets]:
         """Training targets on the device.
@@ -71,7 +75,7 @@ class MaskDINODecodeHead(MaskDINOHead):
         if missing:
             raise ValueError(f'{missing[0]} has no gt_sem_seg: put LoadAnnotations into the training pipeline')
         label_maps = torch.stack([sample.gt_sem_seg.data[0] for sample in samples])
-        return targets_from_label_maps(label_maps.to(device), torch.arange(self.num_classes))
+        return targets_from_label_maps(label_maps.to(device, non_blocking=True), torch.arange(self.num_classes))
 
     def predict(
         self, features: Sequence[Tensor], batch_img_metas: Sequence[dict], test_cfg: dict | None = None

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmmaskdino.models.layers.prediction_heads import PredictionHeads
 from mmmaskdino.models.utils.targets import targets_from_samples
-from mmmaskdino.structures import DenoisingGroups, HeadOutput, Memory, QueryInit, StagePrediction, Targets
+from mmmaskdino.structures import DenoisingGroups, GroundTruth, HeadOutput, Memory, QueryInit, StagePrediction, Targets
 
 # Height and width of each image as a fraction of the padded canvas.
 Sizes = list[tuple[float, float]]
@@ -132,28 +132,47 @@ class MaskDINOHead(BaseModule):
         layer = self.decoder(start.content, start.boxes, memory, self.heads)[self.num_layers_at_test - 1]
         return self.heads(layer.hidden_state, layer.references), mask_features
 
-    def loss(self, features: Sequence[Tensor], samples: SampleList) -> dict[str, Tensor]:
+    def ground_truth(self, samples: SampleList, device: torch.device) -> GroundTruth:
+        """What :meth:`loss` compares with. Asked for before the backbone runs, it makes no device wait.
+
+        Args:
+            samples (SampleList): Ground truth.
+            device (torch.device): Device of the model.
+        """
+        targets = self.targets(samples, device)
+        return GroundTruth(targets, self.denoising.most_objects(targets) if self.denoising else 0)
+
+    def targets(self, samples: SampleList, device: torch.device) -> list[Targets]:
+        """Training targets on the device."""
+        return targets_from_samples(samples, self.num_things_classes, self.num_stuff_classes, self.with_masks, device)
+
+    def loss(
+        self, features: Sequence[Tensor], samples: SampleList, truth: GroundTruth | None = None
+    ) -> dict[str, Tensor]:
         """Training losses of a batch.
 
         Args:
             features (Sequence[Tensor]): Backbone maps (bs, channels, h, w), finest first.
             samples (SampleList): Ground truth.
+            truth (GroundTruth | None): The same as of :meth:`ground_truth`; None: it is made here.
 
         Returns:
             dict[str, Tensor]: Named losses (see :class:`MaskDINOCriterion`).
         """
-        targets = targets_from_samples(
-            samples, self.num_things_classes, self.num_stuff_classes, self.with_masks, features[0].device
-        )
-        output = self.forward_train(features, targets, valid_sizes(samples))
-        return self.criterion(output, targets)
+        truth = self.ground_truth(samples, features[0].device) if truth is None else truth
+        output = self.forward_train(features, truth.targets, valid_sizes(samples), truth.most_objects)
+        return self.criterion(output, truth.targets)
 
     def predict(self, features: Sequence[Tensor], samples: SampleList) -> tuple[StagePrediction, Tensor | None]:
         """The same as :meth:`forward`, under mmdet's name."""
         return self.forward(features, samples)
 
     def forward_train(
-        self, features: Sequence[Tensor], targets: Sequence[Targets], sizes: Sizes | None = None
+        self,
+        features: Sequence[Tensor],
+        targets: Sequence[Targets],
+        sizes: Sizes | None = None,
+        most_objects: int | None = None,
     ) -> HeadOutput:
         """Predictions of all supervised stages.
 
@@ -161,12 +180,13 @@ class MaskDINOHead(BaseModule):
             features (Sequence[Tensor]): Backbone maps (bs, channels, h, w), finest first.
             targets (Sequence[Targets]): Ground truth, the source of the denoising queries.
             sizes (Sizes | None): As of :func:`valid_sizes`.
+            most_objects (int | None): Of :class:`GroundTruth`; None: it is counted here.
 
         Returns:
             HeadOutput: All stages.
         """
         mask_features, memory, start = self._start(features, sizes)
-        groups = self.denoising and self.denoising(targets, start.content.shape[1])
+        groups = self.denoising and self.denoising(targets, start.content.shape[1], most_objects)
         content, boxes = self._join(start, groups)
         mask = None if groups is None else groups.attention_mask
         layers = self.decoder(content, boxes, memory, self.heads, mask)

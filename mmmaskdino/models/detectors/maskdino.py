@@ -71,7 +71,9 @@ class MaskDINO(BaseDetector):
         Returns:
             dict[str, Tensor]: Named losses.
         """
-        return self.panoptic_head.loss(self.extract_feat(batch_inputs), batch_data_samples)
+        # Before the backbone: copying masks and asking other ranks would wait for all that a device has to do.
+        truth = self.panoptic_head.ground_truth(batch_data_samples, batch_inputs.device)
+        return self.panoptic_head.loss(self.extract_feat(batch_inputs), batch_data_samples, truth)
 
     def predict(self, batch_inputs: Tensor, batch_data_samples: SampleList, rescale: bool = True) -> SampleList:
         """Results as ``test_cfg`` asks for them.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmmaskdino.models.utils.boxes import cxcywh_to_xyxy
 from mmmaskdino.models.utils.points import PointFeatures
+from mmmaskdino.ops.device import from_host
 from mmmaskdino.structures import HeadOutput, Pairs, StagePrediction, Targets
 
 from .mask_losses import PointLoss, as_point_loss
@@ -100,7 +101,7 @@ class MaskDINOCriterion(nn.Module):
         if not self.decouple_stuff:
             targets = [t._replace(is_thing=torch.ones_like(t.is_thing)) for t in targets]
         features, masks = self._sample(output.mask_features, targets)
-        num_objects = self._num_objects(targets, output.stages[0].boxes)
+        num_objects, num_denoised = self._num_objects(targets, output)
         matching = ([] if output.encoder is None else [output.encoder]) + output.stages
         stages = _stack(matching)
         names = _prefixes(len(output.stages))
@@ -110,8 +111,7 @@ class MaskDINOCriterion(nn.Module):
         if output.groups is not None:
             names = [f'{name}dn_' for name in names[-len(output.denoising) :]]
             pairs = _repeat(output.groups.pairs, len(output.denoising))
-            num_copies = num_objects * output.groups.num_groups
-            groups.append(Supervised(_stack(output.denoising), pairs, num_copies, names))
+            groups.append(Supervised(_stack(output.denoising), pairs, num_denoised, names))
         return self._losses(groups, targets, features, masks)
 
     def match(self, stages, targets, features, masks) -> Pairs:
@@ -128,10 +128,17 @@ class MaskDINOCriterion(nn.Module):
         return self.point_sampler.sample(mask_features, targets)
 
     @staticmethod
-    def _num_objects(targets: Sequence[Targets], like: Tensor) -> Tensor:
-        """Objects per rank, at least 1; stuff counts, even where it carries no box loss."""
-        count = like.new_full((), sum(len(t.labels) for t in targets))
-        return reduce_mean(count).clamp(min=1)
+    def _num_objects(targets: Sequence[Targets], output: HeadOutput) -> Tensor:
+        """(2,) objects, and their noised copies, of a rank on average, at least one (group of copies).
+
+        Stuff counts, even where it carries no box loss. Of an image with more objects than the denoising has queries,
+        some have copies.
+        """
+        groups, like = output.groups, output.stages[0].boxes
+        num_groups = 1 if groups is None else groups.num_groups
+        num_copies = 0 if groups is None else sum(groups.pairs.per_image)
+        counts = from_host([sum(len(t.labels) for t in targets), num_copies / num_groups], like)
+        return reduce_mean(counts).clamp(min=1) * from_host([1, num_groups], like)
 
     def _losses(
         self,

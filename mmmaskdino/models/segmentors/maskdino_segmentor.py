@@ -10,6 +10,7 @@ from mmengine.structures import PixelData
 from mmseg.models.segmentors import EncoderDecoder
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
+from mmseg.utils import add_prefix
 from torch import Tensor
 
 from mmmaskdino.models.backbones.map_checks import check_maps
@@ -51,6 +52,24 @@ class MaskDINOSegmentor(EncoderDecoder):
         pixel_decoder = self.decode_head.pixel_decoder
         check_maps(inputs, features, pixel_decoder.in_channels, pixel_decoder.in_strides)
         return features
+
+    def loss(self, inputs: Tensor, data_samples: Sequence[SegDataSample]) -> dict[str, Tensor]:
+        """Training losses, as of mmseg's ``EncoderDecoder``.
+
+        Args:
+            inputs (Tensor): Normalised images (bs, 3, H, W).
+            data_samples (Sequence[SegDataSample]): Ground truth.
+
+        Returns:
+            dict[str, Tensor]: Named losses.
+        """
+        # Before the backbone: reading which classes are present would wait for all that a device has to do.
+        truth = self.decode_head.ground_truth(data_samples, inputs.device)
+        features = self.extract_feat(inputs)
+        losses = add_prefix(self.decode_head.loss(features, data_samples, self.train_cfg, truth), 'decode')
+        if self.with_auxiliary_head:
+            losses |= self._auxiliary_head_forward_train(features, data_samples)
+        return losses
 
     @torch.no_grad()
     def predict(self, inputs: Tensor, data_samples: Sequence[SegDataSample] | None = None) -> list[SegDataSample]:

@@ -52,21 +52,37 @@ class DenoisingGenerator(BaseModule):
         self.label_noise, self.box_noise = label_noise, box_noise
         self.label_embedding = nn.Embedding(num_classes, dim)
 
-    def forward(self, targets: Sequence[Targets], num_matching: int) -> DenoisingGroups | None:
+    def most_objects(self, targets: Sequence[Targets]) -> int:
+        """Objects of the fullest image of the batch, at most the budget; all ranks make the same groups of them.
+
+        With several processes it waits for the other ranks, the one place of a training step that does. So it is asked
+        before the backbone runs, when there is nothing else to wait for.
+        """
+        largest = min(max(len(t.labels) for t in targets), self.num_queries)
+        if get_world_size() > 1:
+            shared = torch.tensor(largest, device=targets[0].labels.device)
+            all_reduce(shared, op='max')
+            largest = int(shared)
+        return largest
+
+    def forward(
+        self, targets: Sequence[Targets], num_matching: int, most_objects: int | None = None
+    ) -> DenoisingGroups | None:
         """Make the groups of a batch.
 
         Args:
             targets (Sequence[Targets]): Ground truth per image.
             num_matching (int): Number of matching queries, which follow the groups.
+            most_objects (int | None): As of :meth:`most_objects`; None: it is asked here.
 
         Returns:
             DenoisingGroups | None: The groups; None in a batch (of all ranks) without objects.
         """
-        objects = [self._choose_objects(t) for t in targets]
-        counts = [len(o) for o in objects]
-        size = self._largest_count(counts, targets[0].labels.device)
+        size = self.most_objects(targets) if most_objects is None else most_objects
         if size == 0:
             return None
+        objects = [self._choose_objects(t) for t in targets]
+        counts = [len(o) for o in objects]
         num_groups = self.num_queries // size  # at least 1: no image has more chosen objects than there are queries
         device = targets[0].labels.device
         num_copies, group_size = num_groups * self.copies, size * self.copies
@@ -92,17 +108,6 @@ class DenoisingGenerator(BaseModule):
         if num_gts <= self.num_queries:
             return torch.arange(num_gts, device=device)
         return torch.randperm(num_gts, device=device)[: self.num_queries]
-
-    @staticmethod
-    def _largest_count(counts: Sequence[int], device: torch.device) -> int:
-        """Largest number of objects in an image of the whole batch: all ranks make the same groups."""
-        largest = max(counts)
-        if get_world_size() > 1:
-            # The one place of a distributed step that waits for the other ranks' numbers.
-            shared = torch.tensor(largest, device=device)
-            all_reduce(shared, op='max')
-            largest = int(shared)
-        return largest
 
     def noise_labels(self, labels: Tensor) -> Tensor:
         """Replace labels at random; shape and range stay."""

@@ -35,7 +35,7 @@ def targets_from_samples(
     if not num_stuff:
         return things
     labels = torch.arange(num_things, num_things + num_stuff)
-    label_maps = torch.stack([s.gt_sem_seg.sem_seg[0] for s in samples]).to(device)
+    label_maps = torch.stack([s.gt_sem_seg.sem_seg[0] for s in samples]).to(device, non_blocking=True)
     # As in the reference: pixels of no segment are background of all masks, not ignored.
     stuff = [target._replace(ignored=None) for target in targets_from_label_maps(label_maps, labels)]
     return [
@@ -47,7 +47,7 @@ def targets_from_samples(
 def _things(sample: DetDataSample, with_masks: bool, device: torch.device) -> Targets:
     instances = sample.gt_instances
     bboxes = instances.bboxes if isinstance(instances.bboxes, Tensor) else instances.bboxes.tensor
-    boxes = normalize_boxes(bboxes.to(device), sample.batch_input_shape)
+    boxes = normalize_boxes(bboxes.to(device, non_blocking=True), sample.batch_input_shape)
     masks = None
     if with_masks:
         if 'masks' not in instances:
@@ -58,7 +58,7 @@ def _things(sample: DetDataSample, with_masks: bool, device: torch.device) -> Ta
         masks = instances.masks
         masks = masks if isinstance(masks, Tensor) else masks.to_tensor(torch.uint8, 'cpu')
         masks = masks.to(device, non_blocking=True).bool()
-    labels = instances.labels.to(device)
+    labels = instances.labels.to(device, non_blocking=True)
     return Targets(labels, boxes, masks, torch.ones_like(labels, dtype=torch.bool))
 
 

@@ -230,11 +230,10 @@ def test_contrastive_denoising_of_a_batch_without_objects(make_targets):
     assert make_contrastive()(make_targets([0, 0]), NUM_MATCHING) is None
 
 
-def test_contrastive_denoising_of_a_rank_without_objects(make_targets, monkeypatch):
+def test_contrastive_denoising_of_a_rank_without_objects(make_targets):
     """The other ranks' images have four objects at most: this one makes as many slots, all of them empty."""
     generator = make_contrastive(num_queries=10)
-    monkeypatch.setattr(generator, '_largest_count', lambda counts, device: 4)
-    got = generator(make_targets([0, 0]), NUM_MATCHING)
+    got = generator(make_targets([0, 0]), NUM_MATCHING, 4)
     assert got.boxes.shape == (2, 16, 4) and (got.boxes == 0.5).all() and not got.content.any()
     assert got.pairs.per_image == (0, 0)
 
@@ -265,3 +264,16 @@ def test_all_processes_make_the_same_groups(make_targets, monkeypatch):
     monkeypatch.setattr(denoising, 'all_reduce', all_reduce)
     got = make_generator()(make_targets([3, 1]), NUM_MATCHING)
     assert got.num_groups == 14 and got.content.shape[1] == 14 * 7
+
+
+def test_a_crowded_image_weighs_as_much_as_one_within_the_budget(make_head, make_features, make_targets):
+    """The normaliser of the denoising losses counts the copies that exist: 10 of 30 objects."""
+    head = make_head()
+    output = head.forward_train(make_features(1), make_targets([30]))
+    assert output.groups.pairs.per_image == (10,) and output.groups.num_groups == 1
+    assert head.criterion._num_objects(make_targets([30]), output).tolist() == [30, 10]
+    output = head.forward_train(make_features(2), make_targets([3, 1]))
+    assert head.criterion._num_objects(make_targets([3, 1]), output).tolist() == [4, 4 * 3]
+    head.denoising = None
+    output = head.forward_train(make_features(2), make_targets([3, 1]))
+    assert head.criterion._num_objects(make_targets([3, 1]), output)[0] == 4
