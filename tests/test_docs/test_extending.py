@@ -10,7 +10,7 @@ import pytest
 import torch
 from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.structures import DetDataSample
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 from mmengine.structures import InstanceData
 
 DOCUMENT = Path(__file__).resolve().parents[2] / 'docs' / 'extending.md'
@@ -64,3 +64,20 @@ def test_a_matching_cost(head, mmdet_scope):
     assert all(value.isfinite() for value in losses.values())
     assert len(seen) == 2 and all(((values >= -2) & (values <= 0)).all() for values in seen)
     TASK_UTILS.module_dict.pop('JointCost')
+
+
+def test_a_mask_loss(head, mmdet_scope):
+    source, line = code('A mask loss')
+    assert num_lines(source) <= 25 and num_lines(line) == 1
+    exec(source, {})
+    changed: dict = {}
+    exec(line, changed)
+    cfg = Config(dict(model=dict(panoptic_head=head)))
+    cfg.merge_from_dict(dict(model=ConfigDict(changed['model'])))
+    model = MODELS.build(cfg.model.panoptic_head)
+    losses = model.loss(*batch(head))
+    plain = losses['loss_mask'].detach()
+    sum(losses.values()).backward()
+    factor = model.criterion.loss_mask.log_factor
+    assert plain.isfinite() and factor.grad.isfinite() and factor.grad != 0
+    MODELS.module_dict.pop('TemperedBCELoss')

@@ -1,11 +1,10 @@
 from .box_losses import BoxGIoULoss
 from .classification import QueryCrossEntropyLoss, QueryFocalLoss
 from .criterion import MaskDINOCriterion
-from .mask_losses import AutogradPointLoss, PointBCELoss, PointDiceLoss
+from .mask_losses import PointBCELoss, PointDiceLoss
 from .point_sampler import PointSampler
 
 __all__ = [
-    'AutogradPointLoss',
     'BoxGIoULoss',
     'MaskDINOCriterion',
     'PointBCELoss',

@@ -9,13 +9,12 @@ from mmdet.utils import reduce_mean
 from torch import Tensor, nn
 
 from mmmaskdino.models.utils.boxes import cxcywh_to_xyxy
-from mmmaskdino.models.utils.points import PointFeatures
 from mmmaskdino.ops.device import from_host
+from mmmaskdino.ops.points import PointFeatures
 from mmmaskdino.structures import HeadOutput, Pairs, StagePrediction, Targets
 
-from .mask_losses import PointLoss, as_point_loss
+from .mask_losses import mask_losses
 from .point_sampler import PointSampler
-from .sampled_losses import MaskTask, sampled_mask_losses
 
 
 class Supervised(NamedTuple):
@@ -48,8 +47,8 @@ class MaskDINOCriterion(nn.Module):
         loss_cls (dict): Config of the classification loss (:class:`QueryFocalLoss`, :class:`QueryCrossEntropyLoss`).
         loss_bbox (dict | None): Config of the L1 loss of cxcywh boxes in [0, 1].
         loss_iou (dict | None): Config of the loss of xyxy boxes.
-        loss_mask (dict | None): Config of the loss per point: :class:`PointBCELoss`, or one of mmdet.
-        loss_dice (dict | None): Config of the loss per mask: :class:`PointDiceLoss`, or one of mmdet.
+        loss_mask (dict | None): Config of the loss of masks in points: :class:`PointBCELoss`, or another.
+        loss_dice (dict | None): Config of a second one: :class:`PointDiceLoss`, one of mmdet, or one's own.
         num_points (int): Points per mask.
         oversample_ratio (float): Candidates per point of the importance sampling.
         importance_sample_ratio (float): Share of the points chosen by uncertainty.
@@ -187,20 +186,14 @@ class MaskDINOCriterion(nn.Module):
         """Mask losses per pair, group by group; computed image by image, since each has its own mask features."""
         embeds = [group.of_pairs(group.stages.mask_embeds).split(group.pairs.per_image) for group in groups]
         objects = [group.pairs.gts.split(group.pairs.per_image) for group in groups]
+        terms = dict(loss_mask=self.loss_mask, loss_dice=self.loss_dice)
+        terms = {name: loss for name, loss in terms.items() if loss is not None}
         parts = []
         for i, (feature, mask) in enumerate(zip(features, masks, strict=True)):
             embed, chosen = (torch.cat([field[i] for field in fields]) for fields in (embeds, objects))
-            losses = sampled_mask_losses(embed, MaskTask(feature, mask, chosen, self.point_sampler, self._mask_losses))
+            losses = mask_losses(embed, feature, mask, chosen, self.point_sampler, terms)
             parts.append({name: loss.split([len(field[i]) for field in objects]) for name, loss in losses.items()})
-        return {
-            name: [torch.cat([part[name][i] for part in parts]) for i in range(len(groups))]
-            for name in self._mask_losses
-        }
-
-    @property
-    def _mask_losses(self) -> dict[str, PointLoss]:
-        losses = dict(loss_mask=self.loss_mask, loss_dice=self.loss_dice)
-        return {name: as_point_loss(loss) for name, loss in losses.items() if loss is not None}
+        return {name: [torch.cat([part[name][i] for part in parts]) for i in range(len(groups))] for name in terms}
 
 
 def _stack(stages: Sequence[StagePrediction]) -> StagePrediction:

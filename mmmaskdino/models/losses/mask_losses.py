@@ -1,46 +1,23 @@
-"""Losses of masks in sampled points, with gradients of their own: what both need is computed once."""
+"""The losses of masks: binary cross-entropy and dice in sampled points (paper, section 3.3; PointRend, Mask2Former)."""
 
-from __future__ import annotations
-
-from typing import Protocol
+from collections.abc import Mapping
 
 import torch
+import torch.nn.functional as F
 from mmdet.registry import MODELS
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from mmmaskdino.models.utils.points import PointLogits
+from mmmaskdino.ops.device import parts
+from mmmaskdino.ops.mask_losses_host import BCE, Dice, host_mask_losses, runs_on
+from mmmaskdino.ops.points import PointFeatures
 
-
-class PointLoss(Protocol):
-    """A loss per mask."""
-
-    def __call__(self, points: PointLogits, masks: Tensor) -> Tensor:
-        """Losses.
-
-        Args:
-            points (PointLogits): (num_masks, num_points) logits.
-            masks (Tensor): (num_masks, num_points) true values in [0, 1].
-
-        Returns:
-            Tensor: (num_masks,).
-        """
-
-    def gradient(self, points: PointLogits, masks: Tensor, grads: Tensor) -> Tensor:
-        """Gradient with respect to the logits.
-
-        Args:
-            points (PointLogits): As in the call.
-            masks (Tensor): As in the call.
-            grads (Tensor): (num_masks,) gradient with respect to the losses.
-
-        Returns:
-            Tensor: (num_masks, num_points).
-        """
+from .point_sampler import PointSampler
 
 
 @MODELS.register_module()
 class PointBCELoss(nn.Module):
-    """Binary cross-entropy, the mean over the points of a mask (:class:`PointLoss`).
+    """Binary cross-entropy, the mean over the points of a mask.
 
     Args:
         loss_weight (float): Weight of the loss.
@@ -50,18 +27,14 @@ class PointBCELoss(nn.Module):
         super().__init__()
         self.loss_weight = loss_weight
 
-    def forward(self, points: PointLogits, masks: Tensor) -> Tensor:
-        per_point = torch.addcmul(points.softplus(), points.logits, masks, value=-1)
-        return per_point.mean(-1) * self.loss_weight
-
-    def gradient(self, points: PointLogits, masks: Tensor, grads: Tensor) -> Tensor:
-        scale = grads * (self.loss_weight / masks.shape[1])
-        return (points.probabilities - masks).mul_(scale[:, None])
+    def forward(self, logits: Tensor, masks: Tensor, **kwargs) -> Tensor:
+        """Losses (num_masks,) of logits and true values in [0, 1], (num_masks, num_points) both."""
+        return (F.softplus(logits) - logits * masks).mean(1) * self.loss_weight
 
 
 @MODELS.register_module()
 class PointDiceLoss(nn.Module):
-    """Dice distance of a mask's probabilities in the points (:class:`PointLoss`): mmdet's with ``naive_dice``.
+    """Dice distance of a mask's probabilities in the points: mmdet's with ``naive_dice``.
 
     Args:
         loss_weight (float): Weight of the loss.
@@ -72,48 +45,77 @@ class PointDiceLoss(nn.Module):
         super().__init__()
         self.loss_weight, self.eps = loss_weight, eps
 
-    def forward(self, points: PointLogits, masks: Tensor) -> Tensor:
-        overlap, size = self._ratio(points, masks)
-        return (1 - overlap / size) * self.loss_weight
-
-    def gradient(self, points: PointLogits, masks: Tensor, grads: Tensor) -> Tensor:
-        overlap, size = self._ratio(points, masks)
-        scale = grads * self.loss_weight / size
-        of_probabilities = torch.addcmul((scale * overlap / size)[:, None], scale[:, None], masks, value=-2)
-        return torch.ops.aten.sigmoid_backward(of_probabilities, points.probabilities)
-
-    def _ratio(self, points: PointLogits, masks: Tensor) -> tuple[Tensor, Tensor]:
-        """Numerator and denominator (num_masks,)."""
-        overlap = (points.probabilities * masks).sum(-1)
-        size = points.probabilities.sum(-1) + masks.sum(-1)
-        return 2 * overlap + self.eps, size + self.eps
+    def forward(self, logits: Tensor, masks: Tensor, **kwargs) -> Tensor:
+        """Losses (num_masks,) of logits and true values in [0, 1], (num_masks, num_points) both."""
+        probabilities = logits.sigmoid()
+        overlap = 2 * (probabilities * masks).sum(1)
+        size = probabilities.sum(1) + masks.sum(1)
+        return (1 - (overlap + self.eps) / (size + self.eps)) * self.loss_weight
 
 
-class AutogradPointLoss:
-    """Any loss with mmdet's interface as a :class:`PointLoss`; autograd finds its gradient.
+def plain_mask_losses(
+    embeds: Tensor, features: PointFeatures, truth: Tensor, sampler: PointSampler, losses: Mapping[str, nn.Module]
+) -> dict[str, Tensor]:
+    """The method: what a mask predicts, in the points where it is least certain, against what is there.
 
     Args:
-        loss (nn.Module): Called with logits and true values (num_masks, num_points) and ``reduction_override='none'``;
-            returns losses per point, which are averaged, or per mask.
+        embeds (Tensor): (num_masks, mask_dims).
+        features (PointFeatures): Mask features in all drawn points.
+        truth (Tensor): (num_masks, points) true masks there.
+        sampler (PointSampler): Chooses the points of each mask.
+        losses (Mapping[str, nn.Module]): Called with logits and true values (num_masks, num_points) and
+            ``reduction_override='none'``, as mmdet's are; they return losses per mask, or per point.
+
+    Returns:
+        dict[str, Tensor]: By name, (num_masks,).
     """
-
-    def __init__(self, loss: nn.Module) -> None:
-        self.loss = loss
-
-    def __call__(self, points: PointLogits, masks: Tensor) -> Tensor:
-        return self._losses(points.logits, masks)
-
-    def gradient(self, points: PointLogits, masks: Tensor, grads: Tensor) -> Tensor:
-        logits = points.logits.detach().requires_grad_()
-        with torch.enable_grad():
-            losses = self._losses(logits, masks)
-        return torch.autograd.grad(losses, logits, grads)[0]
-
-    def _losses(self, logits: Tensor, masks: Tensor) -> Tensor:
-        losses = self.loss(logits, masks, reduction_override='none')
-        return losses.mean(-1) if losses.dim() == 2 else losses
+    logits = features.logits(embeds)
+    index = sampler.select(logits.detach())  # the most uncertain points and some random ones
+    logits, truth = logits.gather(1, index), truth.gather(1, index)
+    found = {name: loss(logits, truth, reduction_override='none') for name, loss in losses.items()}
+    return {name: values.mean(1) if values.dim() == 2 else values for name, values in found.items()}
 
 
-def as_point_loss(loss: nn.Module) -> PointLoss:
-    """The loss itself, or a wrapper of one with mmdet's interface."""
-    return loss if hasattr(loss, 'gradient') else AutogradPointLoss(loss)
+def mask_losses(
+    embeds: Tensor,
+    features: PointFeatures,
+    masks: Tensor,
+    objects: Tensor,
+    sampler: PointSampler,
+    losses: Mapping[str, nn.Module],
+) -> dict[str, Tensor]:
+    """:func:`plain_mask_losses` of the masks of an image, some at a time.
+
+    All drawn points of all masks are many more numbers than everything else that a training step stores. So the
+    backward pass computes them again. On a CPU, the two losses of the paper have a faster twin.
+
+    Args:
+        embeds (Tensor): (num_masks, mask_dims).
+        features (PointFeatures): Mask features in all drawn points.
+        masks (Tensor): (num_gts, points) true masks there.
+        objects (Tensor): (num_masks,) int64 object of each mask.
+        sampler (PointSampler): As above.
+        losses (Mapping[str, nn.Module]): As above.
+
+    Returns:
+        dict[str, Tensor]: By name, (num_masks,).
+    """
+    with torch.autocast(embeds.device.type, enabled=False):
+        embeds = embeds.float()
+        twins = {name: TWINS[type(loss)](loss) for name, loss in losses.items() if type(loss) in TWINS}
+        if runs_on(embeds) and len(twins) == len(losses):
+            return host_mask_losses(embeds, features, masks, objects, sampler.select, twins)
+
+        def some_losses(embeds: Tensor, objects: Tensor) -> dict[str, Tensor]:
+            return plain_mask_losses(embeds, features, masks[objects], sampler, losses)
+
+        found = []
+        for part in parts(len(embeds), 4 * masks.shape[1], embeds):
+            found.append(checkpoint(some_losses, embeds[part], objects[part], use_reentrant=False))
+    return {name: torch.cat([values[name] for values in found]) for name in losses}
+
+
+TWINS = {
+    PointBCELoss: lambda loss: BCE(loss.loss_weight),
+    PointDiceLoss: lambda loss: Dice(loss.loss_weight, loss.eps),
+}

@@ -1,19 +1,13 @@
 """The points in which masks are compared."""
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from mmmaskdino.models.utils.points import PointFeatures, move_out, sample_binary_masks
+from mmmaskdino.ops.points import PointFeatures, move_out, sample_binary_masks
+from mmmaskdino.ops.smallest import smallest
 from mmmaskdino.structures import Targets
-
-# Masks whose points a thread of the host chooses at a time: few enough for its cache.
-HOST_ROWS = 4
 
 
 class PointSampler:
@@ -72,47 +66,9 @@ class PointSampler:
         Returns:
             Tensor: (num_masks, num_points) int64 indices.
         """
-        if not logits.is_cuda:
-            return torch.from_numpy(self._select_on_host(logits.numpy()))
-        certainty = logits[:, : self.num_candidates].abs()
-        important = certainty.topk(self.num_important, dim=1, largest=False, sorted=False).indices
+        important = smallest(logits[:, : self.num_candidates], self.num_important)
         random = torch.arange(self.num_candidates, logits.shape[1], device=logits.device)
         return torch.cat([important, random.expand(len(logits), -1)], 1)
-
-    def _select_on_host(self, logits: np.ndarray) -> np.ndarray:
-        """The same several times faster: NumPy partitions with vector instructions, and lets other threads run."""
-        num = self.num_important
-        chosen = np.empty((len(logits), num + logits.shape[1] - self.num_candidates), np.int64)
-        chosen[:, num:] = np.arange(self.num_candidates, logits.shape[1])
-
-        def choose(start: int) -> None:
-            rows = slice(start, start + HOST_ROWS)
-            chosen[rows, :num] = _smallest(np.abs(logits[rows, : self.num_candidates]), num)
-
-        if num:
-            list(_threads(torch.get_num_threads()).map(choose, range(0, len(logits), HOST_ROWS)))
-        return chosen
-
-
-def _smallest(values: np.ndarray, num: int) -> np.ndarray:
-    """(rows, num) int64 columns of the smallest values of each row (rows, columns), in any order.
-
-    In rising order, unless values are equal or not numbers; then what reads them reads memory in order.
-    """
-    limit = np.partition(values, num - 1, axis=1)[:, num - 1 : num]
-    small = values <= limit
-    if (np.count_nonzero(small, axis=1) != num).any():
-        return np.argpartition(values, num - 1, axis=1)[:, :num]
-    return np.flatnonzero(small).reshape(-1, num) - np.arange(0, values.size, values.shape[1])[:, None]
-
-
-@lru_cache(maxsize=1)
-def _threads(num: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(num, thread_name_prefix='point-sampler')
-
-
-if hasattr(os, 'register_at_fork'):  # a forked process has none of the threads and would wait for them
-    os.register_at_fork(after_in_child=_threads.cache_clear)
 
 
 def _labelled_points(targets: Targets, points: Tensor) -> Tensor:

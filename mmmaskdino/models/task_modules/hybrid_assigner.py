@@ -11,8 +11,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from mmmaskdino.models.utils.boxes import cxcywh_to_xyxy
-from mmmaskdino.models.utils.points import PointFeatures
 from mmmaskdino.ops.device import parts
+from mmmaskdino.ops.points import PointFeatures
 from mmmaskdino.structures import Pairs, StagePrediction, Targets
 
 from .match_costs import Candidates

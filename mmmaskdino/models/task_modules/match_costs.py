@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.ops import generalized_box_iou
 
 from mmmaskdino.models.utils.boxes import cxcywh_to_xyxy
-from mmmaskdino.models.utils.points import PointFeatures
+from mmmaskdino.ops.points import PointFeatures
 from mmmaskdino.structures import StagePrediction
 
 

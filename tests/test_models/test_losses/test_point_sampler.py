@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from mmmaskdino.models.losses import PointSampler
-from mmmaskdino.models.utils import PointFeatures, sample_binary_masks
+from mmmaskdino.ops.points import PointFeatures, sample_binary_masks
 from mmmaskdino.structures import Targets
 
 

@@ -7,8 +7,9 @@ from mmengine.structures import InstanceData
 
 from mmmaskdino.models.task_modules import hybrid_assigner
 from mmmaskdino.models.task_modules.match_costs import Candidates
-from mmmaskdino.models.utils import PointFeatures, cxcywh_to_xyxy
+from mmmaskdino.models.utils import cxcywh_to_xyxy
 from mmmaskdino.ops import device
+from mmmaskdino.ops.points import PointFeatures
 from mmmaskdino.structures import StagePrediction
 
 NUM_POINTS = 40

@@ -2,21 +2,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmmaskdino.models.losses import AutogradPointLoss, PointBCELoss, PointSampler, sampled_losses
-from mmmaskdino.models.losses.sampled_losses import MaskTask, sampled_mask_losses
-from mmmaskdino.models.utils import PointFeatures
-from mmmaskdino.ops import device
+from mmmaskdino.models.losses import PointBCELoss, PointDiceLoss, PointSampler
+from mmmaskdino.models.losses import mask_losses as mask_losses_module
+from mmmaskdino.models.losses.mask_losses import mask_losses, plain_mask_losses
+from mmmaskdino.ops import device, mask_losses_host
+from mmmaskdino.ops.mask_losses_host import BCE, Dice, MaskTask, PointLogits, host_mask_losses
+from mmmaskdino.ops.points import PointFeatures
 
-
-def square(logits, masks, reduction_override):
-    return ((logits - masks) ** 2).sum(-1)
-
-
-LOSSES = dict(bce=PointBCELoss(), square=AutogradPointLoss(square))
-PLAIN = dict(
-    bce=lambda logits, masks: F.binary_cross_entropy_with_logits(logits, masks, reduction='none').mean(-1),
-    square=lambda logits, masks: square(logits, masks, 'none'),
-)
+PLAIN = dict(bce=PointBCELoss(2.0), dice=PointDiceLoss(3.0, eps=0.5))
+LOSSES = dict(bce=BCE(2.0), dice=Dice(3.0, eps=0.5))
 
 
 # Many points: maps of the logits are sampled; a large map: its features are.
@@ -31,22 +25,30 @@ def problem(request):
 
 
 def plain(sampler, points, features, embeds, masks, objects):
-    """The same without saving memory."""
-    logits = PointFeatures.sample(features, points).logits(embeds)
-    index = sampler.select(logits)
-    logits, wanted = logits.gather(1, index), masks[objects].gather(1, index)
-    return {name: loss(logits, wanted) for name, loss in PLAIN.items()}
+    return plain_mask_losses(embeds, PointFeatures.sample(features, points), masks[objects], sampler, PLAIN)
+
+
+def on_host(sampler, points, features, embeds, masks, objects):
+    sampled = PointFeatures.sample(features, points)
+    return host_mask_losses(embeds, sampled, masks, objects, sampler.select, LOSSES)
+
+
+def by_device(sampler, points, features, embeds, masks, objects):
+    """As all devices but the CPU do it: in parts that the backward pass computes again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mask_losses_module, 'runs_on', lambda tensor: False)
+        return mask_losses(embeds, PointFeatures.sample(features, points), masks, objects, sampler, PLAIN)
 
 
 @pytest.mark.parametrize('masks_at_a_time', [1, 3, 100])
-def test_losses_and_gradients_are_the_plain_ones(problem, masks_at_a_time, monkeypatch):
+@pytest.mark.parametrize('twin', [on_host, by_device])
+def test_losses_and_gradients_are_the_plain_ones(problem, twin, masks_at_a_time, monkeypatch):
     sampler, points, features, embeds, masks, objects = problem
     monkeypatch.setattr(device, 'HOST_VALUES', masks_at_a_time * 2 * len(points))
-    task = MaskTask(PointFeatures.sample(features, points), masks, objects, sampler, LOSSES)
     # Each mask and each loss has a weight of its own in what follows.
     weights = {name: torch.rand(7) for name in LOSSES}
     found = []
-    for losses in (sampled_mask_losses(embeds, task), plain(*problem)):
+    for losses in (twin(*problem), plain(*problem)):
         total = sum((losses[name] * weights[name]).sum() for name in LOSSES)
         found.append([*losses.values(), *torch.autograd.grad(total, (embeds, features))])
     for got, expected in zip(*found, strict=True):
@@ -58,7 +60,7 @@ def test_parts_are_as_few_as_stay_small_enough(problem, num_masks, masks_at_a_ti
     sampler, points, features, _, masks, _ = problem
     monkeypatch.setattr(device, 'HOST_VALUES', int(masks_at_a_time * 2 * len(points)))
     objects = torch.zeros(num_masks).long()
-    task = MaskTask(PointFeatures.sample(features, points), masks, objects, sampler, LOSSES)
+    task = MaskTask(PointFeatures.sample(features, points), masks, objects, sampler.select, LOSSES)
     parts = [list(range(num_masks))[part] for part in task.parts()]
     most = max(1, int(masks_at_a_time))
     assert sum(parts, []) == list(range(num_masks)) and all(len(part) <= most for part in parts)
@@ -67,19 +69,16 @@ def test_parts_are_as_few_as_stay_small_enough(problem, num_masks, masks_at_a_ti
 
 def test_a_loss_that_nothing_follows_from_has_no_say(problem):
     sampler, points, features, embeds, masks, objects = problem
-    task = MaskTask(PointFeatures.sample(features, points), masks, objects, sampler, LOSSES)
-    (got,) = torch.autograd.grad(sampled_mask_losses(embeds, task)['bce'].sum(), embeds)
+    (got,) = torch.autograd.grad(on_host(*problem)['bce'].sum(), embeds)
     (expected,) = torch.autograd.grad(plain(*problem)['bce'].sum(), embeds)
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_no_masks(problem):
+@pytest.mark.parametrize('twin', [on_host, by_device])
+def test_no_masks(problem, twin):
     sampler, points, features, _, _, _ = problem
     embeds = torch.randn(0, 16, requires_grad=True)
-    task = MaskTask(
-        PointFeatures.sample(features, points), torch.rand(0, len(points)), torch.zeros(0).long(), sampler, LOSSES
-    )
-    losses = sampled_mask_losses(embeds, task)
+    losses = twin(sampler, points, features, embeds, torch.rand(0, len(points)), torch.zeros(0).long())
     assert all(loss.shape == (0,) for loss in losses.values())
     sum(loss.sum() for loss in losses.values()).backward()
     assert embeds.grad.shape == (0, 16) and not features.grad.any()
@@ -87,10 +86,9 @@ def test_no_masks(problem):
 
 def test_of_the_logits_only_the_chosen_are_kept(problem):
     sampler, points, features, embeds, masks, objects = problem
-    task = MaskTask(PointFeatures.sample(features, points), masks, objects, sampler, LOSSES)
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append((x.dtype, *x.shape)), lambda x: None):
-        sampled_mask_losses(embeds, task)
+        on_host(*problem)
     assert (torch.float32, 7, 200) in kept and (torch.int16, 7, 200) in kept
     assert not any(shape == [7, len(points)] for _, *shape in kept)
 
@@ -104,16 +102,43 @@ def test_the_last_point_is_found_again(num_points):
     features, embeds = torch.zeros(1, 3, 3, requires_grad=True), torch.ones(1, 1, requires_grad=True)
     masks = torch.full((1, len(points)), 0.5)  # where it does not differ from the prediction, there is no gradient
     masks[0, -1] = 1
-    task = MaskTask(PointFeatures.sample(features, points), masks, torch.zeros(1).long(), sampler, LOSSES)
-    (got,) = torch.autograd.grad(sampled_mask_losses(embeds, task)['bce'].sum(), features)
+    (got,) = torch.autograd.grad(
+        on_host(sampler, points, features, embeds, masks, torch.zeros(1).long())['bce'], features
+    )
     expected = torch.zeros(1, 3, 3)
-    expected[0, 1, 1] = -0.5 / num_points
+    expected[0, 1, 1] = -0.5 * LOSSES['bce'].weight / num_points
     torch.testing.assert_close(got, expected)
 
 
 @pytest.mark.parametrize('num_points', [2**16, 2**16 + 1])
 def test_indices_survive_the_small_type(num_points):
     index = torch.tensor([0, 2**15 - 1, 2**15, num_points - 1])
-    kept = index.to(sampled_losses._narrow_type(num_points))
+    kept = index.to(mask_losses_host._narrow_type(num_points))
     assert kept.dtype == (torch.int16 if num_points == 2**16 else torch.int32)
-    assert torch.equal(sampled_losses._widened(kept), index)
+    assert torch.equal(mask_losses_host._widened(kept), index)
+
+
+def test_only_the_chosen_points_are_computed_again_on_a_device(problem):
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(tuple(x.shape)) or x, lambda x: x):
+        by_device(*problem)
+    assert not any(len(shape) == 2 and shape[0] == 7 and shape[1] >= 200 for shape in kept)
+
+
+@pytest.mark.parametrize('formula', LOSSES.values(), ids=LOSSES)
+def test_gradient_is_that_of_the_loss(formula):
+    logits, masks, grads = torch.randn(3, 5).double(), torch.rand(3, 5).double(), torch.rand(3).double()
+    got = formula.gradient(PointLogits(logits), masks, grads)
+    for column in range(5):
+        step = torch.zeros(3, 5).double()
+        step[:, column] = 1e-5
+        higher, lower = (formula.value(PointLogits(logits + sign * step), masks) for sign in (1, -1))
+        torch.testing.assert_close(got[:, column], grads * (higher - lower) / 2e-5, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+def test_softplus_and_probabilities(dtype):
+    logits = torch.tensor([-1e4, -100.0, -80.0, -79.0, -20.0, -1.0, 0.0, 1e-3, 2.0, 30.0, 1e4])
+    points = PointLogits(logits.to(dtype))
+    torch.testing.assert_close(points.softplus(), F.softplus(points.logits), rtol=1e-6, atol=2e-6)
+    torch.testing.assert_close(points.probabilities, points.logits.sigmoid(), rtol=1e-6, atol=1e-30)

@@ -3,7 +3,8 @@ import torch
 import torch.nn.functional as F
 
 from mmmaskdino.models.layers import decode_masks
-from mmmaskdino.models.utils import PointFeatures, PointLogits, move_out, sample_binary_masks
+from mmmaskdino.ops import points as points_module
+from mmmaskdino.ops.points import PointFeatures, move_out, sample_binary_masks
 
 BORDER = torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.5, 1e-4], [0.999, 0.3]])
 
@@ -33,13 +34,15 @@ def test_point_in_the_middle_of_a_pixel_is_the_pixel():
     torch.testing.assert_close(sample_binary_masks(masks, points), masks.flatten(1).float())
 
 
-# More points than cells: maps of the logits are sampled; fewer: the features are.
+# More points than cells: maps of the logits are sampled; fewer, or another device: the features are.
+@pytest.mark.parametrize('on_host', [True, False])
 @pytest.mark.parametrize('num_points', [300, 50])
-def test_logits_and_gradients_as_by_grid_sampling_the_masks(num_points):
+def test_logits_and_gradients_as_by_grid_sampling_the_masks(num_points, on_host, monkeypatch):
+    monkeypatch.setattr(points_module, 'is_host', lambda tensor: on_host)
     features, embeds = torch.randn(16, 8, 13, requires_grad=True), torch.randn(7, 16, requires_grad=True)
     points = torch.cat([torch.rand(num_points, 2), BORDER])
     sampled = PointFeatures.sample(features, points)
-    assert (sampled.cells is None) == (num_points < 8 * 13)
+    assert (sampled.cells is None) == (num_points < 8 * 13 or not on_host)
     got = sampled.logits(embeds)
     want = grid_sample(decode_masks(embeds[None], features[None])[0], points)
     torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
@@ -75,11 +78,3 @@ def test_points_move_out_of_ignored_pixels():
 def test_points_where_all_is_ignored_stay_in_the_image():
     moved = move_out(torch.rand(50, 2), torch.ones(4, 6, dtype=torch.bool))
     assert moved.min() >= 0 and moved.max() <= 1
-
-
-@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
-def test_softplus_and_probabilities(dtype):
-    logits = torch.tensor([-1e4, -100.0, -80.0, -79.0, -20.0, -1.0, 0.0, 1e-3, 2.0, 30.0, 1e4])
-    points = PointLogits(logits.to(dtype))
-    torch.testing.assert_close(points.softplus(), F.softplus(points.logits), rtol=1e-6, atol=2e-6)
-    torch.testing.assert_close(points.probabilities, points.logits.sigmoid(), rtol=1e-6, atol=1e-30)

@@ -1,22 +1,31 @@
-"""Point sampling: the loss and the matching look at masks only in random points (PointRend)."""
+"""Point sampling: the loss and the matching look at masks only in random points (PointRend).
+
+======================  =======================================  ==================
+what is sampled         CPU                                      every other device
+======================  =======================================  ==================
+mask features           sums of table rows, or the logits' maps  ``grid_sample``
+true masks              four neighbours                          the same
+======================  =======================================  ==================
+"""
 
 from collections.abc import Callable
-from functools import cached_property
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from mmmaskdino.ops.device import from_host
-from mmmaskdino.ops.rows import RowScatter, sum_rows
 from mmmaskdino.structures import Shape
+
+from .device import from_host, is_host
+from .rows import RowScatter, sum_rows
 
 
 class PointFeatures(NamedTuple):
     """Mask features of an image in sampled points: what turns mask embeddings into logits there.
 
-    The bilinear sample of a dot product is the dot product of the bilinear sample. So either the features are sampled,
-    once for all masks, or maps of the logits are; whichever multiplies fewer numbers.
+    The bilinear sample of a dot product is the dot product of the bilinear sample. So the features are sampled, once
+    for all masks. On a CPU, maps of the logits are sampled instead where that multiplies fewer numbers.
     """
 
     features: Tensor
@@ -37,6 +46,9 @@ class PointFeatures(NamedTuple):
         Returns:
             PointFeatures: In the form that is cheaper for many masks.
         """
+        if not is_host(features):
+            grid = (2 * points - 1)[None, None]
+            return cls(F.grid_sample(features[None].float(), grid, align_corners=False)[0, :, 0], None, None)
         cells, shares = bilinear_cells(points, features.shape[-2:])
         features = features.flatten(1).float()
         if features.shape[1] < len(points):
@@ -44,7 +56,7 @@ class PointFeatures(NamedTuple):
         return cls(sum_rows(features.T.contiguous(), cells, shares).T, None, None)
 
     def first(self, num_points: int) -> 'PointFeatures':
-        """Those of the first points."""
+        """The same of the first points alone."""
         if self.cells is None:
             return self._replace(features=self.features[:, :num_points])
         return self._replace(cells=self.cells[:num_points], shares=self.shares[:num_points])
@@ -73,43 +85,6 @@ class PointFeatures(NamedTuple):
             return scatter.add_up(of_points.T.contiguous()).T
 
         return spread
-
-
-# Float32 holds the sigmoid down to here in full precision, and the softplus is 0 long before.
-LOWEST_LOGIT = -80.0
-
-
-class PointLogits:
-    """Mask logits in points, and what losses and matching costs make of them: computed when asked for, once.
-
-    Without gradients of autograd.
-
-    Args:
-        logits (Tensor): (num_masks, num_points) float32.
-    """
-
-    def __init__(self, logits: Tensor) -> None:
-        self.logits = logits
-
-    def __len__(self) -> int:  # mmengine's InstanceData asks for it
-        return len(self.logits)
-
-    @cached_property
-    def probabilities(self) -> Tensor:
-        """(num_masks, num_points) in (0, 1]."""
-        return self._floored.sigmoid()
-
-    def softplus(self) -> Tensor:
-        """(num_masks, num_points) ``log(1 + exp(logits))``, from the probabilities, which are needed anyway.
-
-        It is ``x - log(sigmoid(x))``, and 0 where the sigmoid of ``x`` would underflow.
-        """
-        logarithms = self.probabilities.log()
-        return torch.sub(self._floored, logarithms, out=logarithms)
-
-    @cached_property
-    def _floored(self) -> Tensor:
-        return self.logits.clamp(min=LOWEST_LOGIT)
 
 
 def bilinear_cells(points: Tensor, shape: Shape) -> tuple[Tensor, Tensor]:
