@@ -1,4 +1,4 @@
-# Instance segmentation of the generated shapes: things alone, mask-enhanced boxes. The base of the ablations on shapes.
+# Instance segmentation of the generated shapes as in the paper, with mask-enhanced boxes. The base of their ablations.
 _base_ = 'maskdino_r18_shapes_panoptic.py'
 
 train_pipeline = [
@@ -15,9 +15,10 @@ test_dataloader = val_dataloader
 val_evaluator = dict(_base_.val_evaluator[-1], _delete_=True)  # box AP and mask AP
 test_evaluator = val_evaluator
 
+criterion = dict(decouple_stuff=False, loss_mask=dict(loss_weight=5.0), loss_dice=dict(loss_weight=5.0))
 model = dict(
-    panoptic_head=dict(
-        num_stuff_classes=0, query_init=dict(initial_boxes='tight'), criterion=dict(decouple_stuff=False)
-    ),
-    test_cfg=dict(panoptic_on=False, semantic_on=False),
+    panoptic_head=dict(num_stuff_classes=0, query_init=dict(initial_boxes='tight'), criterion=criterion),
+    test_cfg=dict(panoptic_on=False, semantic_on=False, box_margin=None),
 )
+param_scheduler = [_base_.param_scheduler[0], dict(_base_.param_scheduler[1], end=1800)]
+train_cfg = dict(max_iters=1800, val_interval=900)

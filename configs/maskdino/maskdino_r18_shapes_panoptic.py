@@ -2,25 +2,22 @@
 _base_ = [
     '../_base_/models/maskdino_r18_small.py',
     '../_base_/datasets/shapes_panoptic.py',
-    '../_base_/schedules/schedule_small.py',
+    '../_base_/schedules/schedule_shapes.py',
     '../_base_/default_runtime.py',
 ]
 
 model = dict(
-    panoptic_head=dict(num_things_classes=6, num_stuff_classes=4, criterion=dict(decouple_stuff=True)),
-    test_cfg=dict(panoptic_on=True, semantic_on=True, object_mask_thr=0.25, overlap_thr=0.8, temperature=0.06),
+    # Masks of less than half their usual weight, cut to their boxes in the results: box AP and PQ are higher.
+    panoptic_head=dict(
+        num_things_classes=6,
+        num_stuff_classes=4,
+        criterion=dict(decouple_stuff=True, loss_mask=dict(loss_weight=2.0), loss_dice=dict(loss_weight=2.0)),
+    ),
+    test_cfg=dict(panoptic_on=True, semantic_on=True, box_margin=0.1),
 )
 
-max_iters = 1800
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.01, begin=0, end=100, by_epoch=False),
-    dict(type='CosineAnnealingLR', begin=100, end=max_iters, by_epoch=False, eta_min=0),
-]
-train_cfg = dict(max_iters=max_iters, val_interval=900)
 default_hooks = dict(
-    checkpoint=dict(interval=300, max_keep_ckpts=1),
+    checkpoint=dict(interval=250, max_keep_ckpts=1),
     progress=dict(type='ProgressHook'),
     pictures=dict(type='PictureHook'),
 )
-auto_scale_lr = dict(base_batch_size=4)
-randomness = dict(seed=0)

@@ -36,7 +36,7 @@ def instances(
     scores, labels, chosen = fusion.choose_instances(queries.cls_logits)
     masks = None
     if fusion.settings.with_masks and queries.mask_embeds is not None:
-        logits = _resized(queries.mask_logits(chosen), canvas)[:-1]
+        logits = _resized(fusion.thing_masks(queries, chosen), canvas)[:-1]
         masks = (logits > 0) & inside
         scores = scores * (logits.sigmoid() * masks).sum((1, 2)) / (masks.sum((1, 2)) + 1e-6)
     scores, order = scores.sort(descending=True)
@@ -58,7 +58,7 @@ def panoptic_map(fusion: MaskDINOFusionHead, queries: ImageQueries, canvas: Shap
     """
     scores, labels, kept = fusion.choose_segments(queries.cls_logits)
     # With one more segment, empty and of no class, there is always one to choose, also where no query is kept.
-    probs = _resized(queries.mask_logits(kept), canvas).sigmoid()
+    probs = _resized(fusion.segment_masks(queries, kept, labels), canvas).sigmoid()
     best = (probs * F.pad(scores, (0, 1))[:, None, None]).argmax(0)
     agrees = probs >= 0.5
     numbers = torch.arange(probs.shape[0], device=probs.device)
@@ -80,7 +80,7 @@ def semantic_map(fusion: MaskDINOFusionHead, queries: ImageQueries, canvas: Shap
 
     Args: as of :func:`instances`.
     """
-    probs = _resized(queries.mask_logits(slice(None)), canvas)[:-1].sigmoid()
+    probs = _resized(fusion.masks_of_all(queries), canvas)[:-1].sigmoid()
     scores = fusion.sharpened_scores(queries.cls_logits).T @ probs.flatten(1)
     return scores.argmax(0).unflatten(0, canvas).to(torch.int32)
 

@@ -117,7 +117,7 @@ def build(project_root: Path, folder: Path, capsys: pytest.CaptureFixture) -> tu
 def folder(project_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Three good pages, one of which is the README."""
     monkeypatch.setattr(sys, 'path', sys.path.copy())
-    links = '[heading](other.md#a-heading) [README](ROOT/README.md#two-commands) [config](ROOT/configs/maskdino)'
+    links = '[heading](other.md#a-heading) [README](ROOT/README.md#configs) [config](ROOT/configs/maskdino)'
     text = f'# Index\n\n```{{toctree}}\nother\nreadme\n```\n\n{links}\n'
     (tmp_path / 'index.md').write_text(text.replace('ROOT', os.path.relpath(project_root, tmp_path)))
     (tmp_path / 'other.md').write_text('# Other\n\n## A heading\n\nText.\n')

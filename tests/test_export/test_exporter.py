@@ -54,6 +54,14 @@ def test_openvino(export, outputs):
     assert [agreement.runtime for agreement in done.agreements] == ['openvino'] * 3
 
 
+def test_masks_cut_to_their_boxes(export):
+    _, network, done = export(
+        'panoptic', 'results', {'model.test_cfg.box_margin': 0.1}, runtimes=['onnxruntime', 'openvino']
+    )
+    assert network.fusion.settings.box_margin == 0.1
+    assert {agreement.runtime for agreement in done.agreements} == {'onnxruntime', 'openvino'}
+
+
 def test_fixed_size(export):
     _, _, done = export('detection', 'results', size=(96, 128))
     assert {agreement.canvas for agreement in done.agreements} == {(96, 128)}

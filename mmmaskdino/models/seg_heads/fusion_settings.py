@@ -28,6 +28,8 @@ class FusionSettings:
             then drops the stuff (as the released models were measured); False chooses among things only.
         semantic_before_resize (bool): True adds the queries up at the padded size, then crops and resizes class maps
             (as the released semantic-only models were measured); False resizes masks first.
+        box_margin (float | None): Masks of things are background outside of their query's box, grown by this share of
+            its width and height on each side (:func:`cut_to_boxes`); None leaves them whole, as in the paper.
     """
 
     instance_on: bool = True
@@ -42,6 +44,7 @@ class FusionSettings:
     temperature: float | None = 0.06
     topk_before_stuff_removal: bool = False
     semantic_before_resize: bool = False
+    box_margin: float | None = None
 
     @classmethod
     def from_config(cls, test_cfg: Mapping | None) -> 'FusionSettings':
@@ -67,6 +70,9 @@ class FusionSettings:
         for key in ('score_thr', 'object_mask_thr', 'overlap_thr'):
             self._check(key, lambda value: _is_number(value) and 0 <= value <= 1, 'a number in [0, 1]')
         self._check('max_per_image', lambda value: type(value) is int and value >= 1, 'an integer of at least 1')
+        self._check(
+            'box_margin', lambda value: value is None or (_is_number(value) and value >= 0), 'None or at least 0'
+        )
         self._check('temperature', lambda value: value is None or (_is_number(value) and value > 0), 'None or above 0')
         if not (self.instance_on or self.panoptic_on or self.semantic_on):
             raise ValueError('test_cfg switches every result off: set instance_on, panoptic_on or semantic_on to True')

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from mmmaskdino.ops.device import from_host
@@ -52,8 +53,7 @@ class ImageQueries(NamedTuple):
 
     def mask_logits(self, index: Tensor | slice) -> Tensor:
         """Masks of some queries on the grid of the mask features: (n, h, w)."""
-        features = self.mask_features
-        return (self.mask_embeds[index] @ features.flatten(1)).unflatten(1, features.shape[1:])
+        return torch.einsum('nd,dhw->nhw', self.mask_embeds[index], self.mask_features)
 
 
 def boxes_px(boxes: Tensor, frames: ImageFrames) -> Tensor:

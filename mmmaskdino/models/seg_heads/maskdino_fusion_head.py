@@ -16,6 +16,7 @@ from mmmaskdino.ops.mask_strips import combined_strips, mask_strips, row_strips
 
 from .fusion_settings import FusionSettings
 from .image_queries import ImageFrames, ImageQueries, boxes_px
+from .mask_cut import cut_to_boxes
 
 
 @MODELS.register_module()
@@ -204,7 +205,7 @@ class MaskDINOFusionHead(BaseModule):
         area = torch.zeros(len(chosen), dtype=torch.long, device=chosen.device)
         total = torch.zeros(len(chosen), device=chosen.device)
         if len(chosen):
-            for rows, logits in mask_strips(queries.mask_logits(chosen), frames):
+            for rows, logits in mask_strips(self.thing_masks(queries, chosen), frames):
                 inside = logits > 0
                 masks[: len(chosen), rows] = inside
                 area += inside.sum((1, 2))
@@ -238,7 +239,7 @@ class MaskDINOFusionHead(BaseModule):
         # 2 * segment + 1 where the segment's own mask agrees; in few bytes, since it is as large as the result.
         dtype = torch.int16 if 2 * len(kept) < 2**15 else torch.int32
         winner = torch.empty(frames.output, dtype=dtype, device=scores.device)
-        for rows, logits in mask_strips(queries.mask_logits(kept), frames):
+        for rows, logits in mask_strips(self.segment_masks(queries, kept, labels), frames):
             probs = logits.sigmoid_()
             own_area += (probs >= 0.5).sum((1, 2))
             best = (probs * scores[:, None, None]).argmax(0)
@@ -282,7 +283,7 @@ class MaskDINOFusionHead(BaseModule):
     def semantic_strips(self, queries: ImageQueries, frames: ImageFrames) -> Iterator[Tensor]:
         """Class score maps (num_classes, rows, W), strip by strip from the top."""
         class_scores = self.sharpened_scores(queries.cls_logits).T
-        mask_logits = queries.mask_logits(slice(None))
+        mask_logits = self.masks_of_all(queries)
 
         def combine(logits: Tensor) -> Tensor:
             return (class_scores @ logits.sigmoid().flatten(1)).unflatten(1, logits.shape[1:])
@@ -291,6 +292,28 @@ class MaskDINOFusionHead(BaseModule):
             strips = combined_strips(mask_logits, frames, combine, self.num_classes)
             return (scores for _, scores in strips)
         return (combine(logits) for _, logits in mask_strips(mask_logits, frames, self.num_classes))
+
+    # -------------------------------------------------------------------- masks
+
+    def thing_masks(self, queries: ImageQueries, index: Tensor) -> Tensor:
+        """Mask logits (n, h, w) of queries that are things, on the grid of the mask features."""
+        return self._cut(queries, index)
+
+    def segment_masks(self, queries: ImageQueries, index: Tensor, labels: Tensor) -> Tensor:
+        """Mask logits (n, h, w) of queries of these classes (n,), on the grid of the mask features."""
+        return self._cut(queries, index, labels < self.num_things_classes)
+
+    def masks_of_all(self, queries: ImageQueries) -> Tensor:
+        """Mask logits (num_queries, h, w) on the grid of the mask features; those that may be stuff are whole."""
+        scores, labels = self.class_scores(queries.cls_logits).max(-1)
+        is_thing = (labels < self.num_things_classes) & (scores > self.settings.object_mask_thr)
+        return self._cut(queries, slice(None), is_thing)
+
+    def _cut(self, queries: ImageQueries, index: Tensor | slice, is_thing: Tensor | None = None) -> Tensor:
+        mask_logits = queries.mask_logits(index)
+        if self.settings.box_margin is None:
+            return mask_logits
+        return cut_to_boxes(mask_logits, queries.boxes[index], self.settings.box_margin, is_thing)
 
     # ------------------------------------------------------------- class scores
 
