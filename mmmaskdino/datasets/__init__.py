@@ -9,11 +9,16 @@ from mmmaskdino.datasets.coco_style import (
 )
 from mmmaskdino.datasets.files import DataError
 from mmmaskdino.datasets.image_loading import LoadCheckedImage
+from mmmaskdino.datasets.instance_loading import LoadCheckedAnnotations
+from mmmaskdino.datasets.object_masks import ObjectMasks
 from mmmaskdino.datasets.panoptic_ids import ids_to_rgb, read_panoptic_png, rgb_to_ids
 from mmmaskdino.datasets.panoptic_loading import LoadCocoPanopticAnnotations
+from mmmaskdino.datasets.resizing import AntialiasedResize, LargeScaleJitter
+from mmmaskdino.datasets.targets import DiagonalRandomCrop, DrawTargets
 from mmmaskdino.stack import mmseg_works
 
 __all__ = [
+    'AntialiasedResize',
     'CheckedADE20KInstanceDataset',
     'CheckedADE20KPanopticDataset',
     'CheckedCityscapesInstanceDataset',
@@ -22,8 +27,13 @@ __all__ = [
     'CheckedCocoPanopticDataset',
     'CheckedLVISDataset',
     'DataError',
+    'DiagonalRandomCrop',
+    'DrawTargets',
+    'LargeScaleJitter',
+    'LoadCheckedAnnotations',
     'LoadCheckedImage',
     'LoadCocoPanopticAnnotations',
+    'ObjectMasks',
     'ids_to_rgb',
     'read_panoptic_png',
     'rgb_to_ids',

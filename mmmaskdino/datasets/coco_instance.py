@@ -1,6 +1,7 @@
 """COCO instance annotations, checked."""
 
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mmdet.datasets import CocoDataset
@@ -9,6 +10,7 @@ from mmdet.registry import DATASETS
 from mmmaskdino.datasets.annotation_report import AnnotationReport
 from mmmaskdino.datasets.checked_dataset import CheckedDatasetMixin, iterate_transforms
 from mmmaskdino.datasets.instance_checks import InstanceChecker
+from mmmaskdino.datasets.instance_loading import with_checked_annotation_loader
 
 
 @DATASETS.register_module()
@@ -19,16 +21,20 @@ class CheckedCocoDataset(CheckedDatasetMixin, CocoDataset):
     given twice; metainfo classes that are not the file's or in another order; categories that are no class; and, where
     masks are needed, segmentations that are missing, below three points or of another size than their image.
     One warning: annotations that are left out because their box is empty or outside the image, and the like.
+    `LoadAnnotations` in the pipeline becomes :class:`LoadCheckedAnnotations`.
 
     Args:
         drop_unlisted_categories: Whether to leave out the annotations of categories that are not in
             `metainfo.classes`, to train on a few classes of a file.
+        pipeline: Transform configs or built transforms.
         kwargs: The arguments of mmdet's `CocoDataset`.
     """
 
-    def __init__(self, *, drop_unlisted_categories: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, *, drop_unlisted_categories: bool = False, pipeline: Sequence[dict | Callable] = (), **kwargs: Any
+    ) -> None:
         self.drop_unlisted_categories = drop_unlisted_categories
-        super().__init__(**kwargs)
+        super().__init__(pipeline=with_checked_annotation_loader(pipeline), **kwargs)
 
     def _check_annotations(self, content: dict, images: dict, report: AnnotationReport) -> dict[Any, list[dict]]:
         annotations = content.get('annotations', [])
@@ -45,9 +51,25 @@ class CheckedCocoDataset(CheckedDatasetMixin, CocoDataset):
         self.cat_img_map = defaultdict(list)
         by_image = defaultdict(list)
         for annotation in annotations:
-            self.cat_img_map[annotation.get('category_id')].append(annotation.get('image_id'))
+            if not annotation.get('iscrowd'):  # as in the reference, an image of crowds alone is one without objects
+                self.cat_img_map[annotation.get('category_id')].append(annotation.get('image_id'))
             by_image[annotation.get('image_id')].append(annotation)
         return by_image
+
+    def parse_data_info(self, raw_data_info: dict) -> dict:
+        """Parse one image as mmdet does, and give each object with a mask the id of its annotation.
+
+        Args:
+            raw_data_info: `raw_img_info` and `raw_ann_info`.
+
+        Returns:
+            mmdet's entry; its instances have an `annotation_id` besides.
+        """
+        data_info = super().parse_data_info(raw_data_info)
+        ids = {id(ann['segmentation']): ann.get('id') for ann in raw_data_info['raw_ann_info'] if 'segmentation' in ann}
+        for instance in data_info['instances']:  # mmdet hands on the segmentation itself
+            instance['annotation_id'] = ids.get(id(instance.get('mask')))
+        return data_info
 
     def _needs_masks(self, annotations: list[dict], report: AnnotationReport) -> bool:
         """Whether segmentations must be good.

@@ -3,11 +3,13 @@
 from typing import Any
 
 import numpy as np
+import torch
 from mmdet.datasets.transforms import LoadAnnotations
 from mmdet.registry import TRANSFORMS
-from mmdet.structures.mask import BitmapMasks
+from mmdet.structures.bbox import HorizontalBoxes
 
 from mmmaskdino.datasets.files import DataError
+from mmmaskdino.datasets.object_masks import segment_masks
 from mmmaskdino.datasets.panoptic_ids import MAX_SEGMENT_ID, read_panoptic_png
 
 
@@ -25,10 +27,10 @@ class LoadCocoPanopticAnnotations(LoadAnnotations):
 
     Added Keys:
 
-    - gt_bboxes: HorizontalBoxes (num_gts, 4), xyxy in pixels
+    - gt_bboxes: HorizontalBoxes (num_gts, 4), xyxy in pixels: of the pixels, whatever the json says
     - gt_bboxes_labels: (num_gts,) int64
     - gt_ignore_flags: (num_gts,) bool
-    - gt_masks: BitmapMasks of the same things. A crowd has no mask
+    - gt_masks: :class:`ObjectMasks` of the same things, with the ids of their segments. A crowd has no mask
     - gt_seg_map: (h, w) labels of stuff, things and crowds, `ignore_index` where the PNG is void; uint8, or int32 where
       `ignore_index` needs it
     - ignore_index
@@ -71,9 +73,9 @@ class LoadCocoPanopticAnnotations(LoadAnnotations):
         results['gt_seg_map'] = labels[segment_map]
         results['ignore_index'] = self.ignore_index
 
-        things = np.array([number for number, segment in enumerate(segments, 1) if segment['is_thing']], dtype=np.int32)
-        masks = (segment_map == things[:, None, None]).view(np.uint8)
-        results['gt_masks'] = BitmapMasks(masks, *segment_map.shape)
+        things = {number: segment['id'] for number, segment in enumerate(segments, 1) if segment['is_thing']}
+        results['gt_masks'] = segment_masks(segment_map, list(things), list(things.values()))
+        results['gt_bboxes'] = HorizontalBoxes(torch.from_numpy(results['gt_masks'].get_extents()))
         return results
 
     def _load_segment_map(self, results: dict) -> np.ndarray:

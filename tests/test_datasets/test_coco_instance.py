@@ -42,9 +42,20 @@ def test_sound_real_file_gives_what_mmdet_gives(shared_data: Path, logged, split
     assert logged == []
     assert len(dataset) == len(expected) == 30
     assert dataset.cat_ids == expected.cat_ids
-    assert [dataset.get_data_info(i) for i in range(30)] == [expected.get_data_info(i) for i in range(30)]
     content = json.loads((shared_data / 'coco_tiny' / arguments['ann_file']).read_text())
-    assert sum(len(dataset.get_data_info(i)['instances']) for i in range(30)) == len(content['annotations'])
+    masks = {annotation['id']: annotation['segmentation'] for annotation in content['annotations']}
+    for i in range(30):
+        info = dataset.get_data_info(i)
+        for instance in info['instances']:
+            assert instance['mask'] == masks.pop(instance.pop('annotation_id'))
+        assert info == expected.get_data_info(i)
+    assert not masks
+
+
+def test_an_image_of_crowds_alone_has_no_objects(write_dataset, instance_content):
+    instance_content['annotations'][0]['iscrowd'] = 1
+    with pytest.raises(DataError, match='leaves none of 2 images'):
+        build(write_dataset(instance_content), filter_cfg=dict(filter_empty_gt=True))
 
 
 def test_masks_labels_and_crowds(write_dataset, instance_content):

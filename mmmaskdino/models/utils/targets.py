@@ -56,7 +56,7 @@ def _things(sample: DetDataSample, with_masks: bool, device: torch.device) -> Ta
                 'with_mask=True in the training pipeline, or leave masks out of the model (mask_dims=None).'
             )
         masks = instances.masks
-        masks = masks if isinstance(masks, Tensor) else masks.to_tensor(torch.uint8, 'cpu')
+        masks = masks if isinstance(masks, Tensor) else masks.to_tensor(torch.bool, 'cpu')
         masks = masks.to(device, non_blocking=True).bool()
     labels = instances.labels.to(device, non_blocking=True)
     return Targets(labels, boxes, masks, torch.ones_like(labels, dtype=torch.bool))
