@@ -330,13 +330,13 @@ def test_images_of_mmseg_are_as_recorded(name, recipe, recipe_of):
     cfg, recipe = load(name), recipe_of(recipe)['resolved']
     resize, crop, colour, flip = (next(iter(step.values())) for step in recipe['train_transforms_built'])
     steps = {step.type: step for step in cfg.train_dataloader.dataset.pipeline}
-    assert steps['RandomChoiceResize'].scales == resize['short_edge_length'] and resize['sample_style'] == 'choice'
-    assert steps['RandomChoiceResize'].resize_type == 'ResizeShortestEdge'
-    assert steps['RandomChoiceResize'].max_size == resize['max_size']
+    choices, longest = steps['RandomChoiceResize'], resize['max_size']
+    assert choices.scales == [(longest, short) for short in resize['short_edge_length']]
+    assert resize['sample_style'] == 'choice' and choices.resize_type == 'AntialiasedResize'
+    assert choices.keep_ratio and choices.labels == 'corner'
     assert steps['RandomCrop'].crop_size == tuple(crop['crop_size']) == cfg.model.data_preprocessor.size
-    # Both draw a crop anew where one category has the whole of it: mmseg if its share is not less, and 1 is no limit.
-    pixels = crop['crop_size'][0] * crop['crop_size'][1]
-    assert 1 - 1 / pixels < steps['RandomCrop'].cat_max_ratio < crop['single_category_max_area'] == 1
+    assert steps['RandomCrop'].get('cat_max_ratio', 1) == crop['single_category_max_area'] == 1
+    assert steps['Pad'].size == tuple(crop['crop_size'][::-1]) and steps['Pad'].pad_val == dict(img=128, seg=255)
     assert steps['RandomFlip'].prob == flip['prob']
     assert steps['RandomFlip'].get('direction', 'horizontal') == 'horizontal' and not flip['vertical']
     distortion = find(TRANSFORMS, 'PhotoMetricDistortion', cfg)(**steps['PhotoMetricDistortion'].get('args', {}))
@@ -346,8 +346,9 @@ def test_images_of_mmseg_are_as_recorded(name, recipe, recipe_of):
     assert (distortion.saturation_lower, distortion.saturation_upper) == bounds
     test_steps = {step.type: step for step in cfg.test_dataloader.dataset.pipeline}
     short, longest = recipe['test']['min_size_test'], recipe['test']['max_size_test']
-    assert test_steps['Resize'].scale == (longest, short) and test_steps['Resize'].keep_ratio
-    assert list(test_steps).index('Resize') < list(test_steps).index('LoadAnnotations')
+    resize = test_steps['AntialiasedResize']
+    assert resize.scale == (longest, short) and resize.keep_ratio
+    assert list(test_steps).index('AntialiasedResize') < list(test_steps).index('LoadAnnotations')
     assert cfg.model.test_cfg == dict(mode='whole') and recipe['test']['size_divisibility'] == 32
 
 
@@ -377,16 +378,17 @@ def test_images_are_as_recorded(name, recipe, recipe_of):
     steps = {step.type: step for step in cfg.train_dataloader.dataset.pipeline}
     assert steps['RandomFlip'].prob == flip['prob']
     assert steps['RandomFlip'].get('direction', 'horizontal') == 'horizontal' and not flip['vertical']
-    assert steps['RandomResize'].scale == size and steps['RandomResize'].keep_ratio
-    assert steps['RandomResize'].ratio_range == (resize['min_scale'], resize['max_scale'])
-    assert steps['RandomCrop'].crop_size == tuple(crop['crop_size'])
-    assert steps['RandomCrop'].recompute_bbox and steps['RandomCrop'].allow_negative_crop
+    jitter = steps['LargeScaleJitter']
+    assert jitter.scale == size and jitter.keep_ratio and jitter.resize_type == 'AntialiasedResize'
+    assert jitter.ratio_range == (resize['min_scale'], resize['max_scale'])
+    assert steps['RandomCrop'].crop_size == tuple(crop['crop_size']) and steps['RandomCrop'].allow_negative_crop
     assert steps['Pad'].size == size and steps['Pad'].pad_val['seg'] == crop['seg_pad_value']
     assert set(steps['Pad'].pad_val['img']) == {crop['pad_value']}
-    assert list(steps).index('RandomFlip') < list(steps).index('RandomResize') < list(steps).index('RandomCrop')
+    assert list(steps)[2:] == ['RandomFlip', 'LargeScaleJitter', 'RandomCrop', 'Pad', 'DrawTargets', 'PackDetInputs']
     test_steps = {step.type: step for step in cfg.test_dataloader.dataset.pipeline}
     short, longest = recipe['test']['min_size_test'], recipe['test']['max_size_test']
-    assert sorted(test_steps['Resize'].scale) == [short, longest] and test_steps['Resize'].keep_ratio
+    resize = test_steps['AntialiasedResize']
+    assert sorted(resize.scale) == [short, longest] and resize.keep_ratio
     assert cfg.model.data_preprocessor.pad_size_divisor == recipe['test']['size_divisibility']
 
 

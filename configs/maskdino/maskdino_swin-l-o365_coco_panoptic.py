@@ -9,9 +9,8 @@ train_pipeline = [
     *_base_.train_pipeline[:3],
     dict(_base_.train_pipeline[3], scale=image_size),
     dict(_base_.train_pipeline[4], crop_size=image_size),
-    _base_.train_pipeline[5],
-    dict(_base_.train_pipeline[6], size=image_size),
-    _base_.train_pipeline[7],
+    dict(_base_.train_pipeline[5], size=image_size),
+    *_base_.train_pipeline[6:],
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 

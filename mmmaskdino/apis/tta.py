@@ -51,7 +51,8 @@ def tta_pipeline(
     """Make several views of what a test pipeline makes one of.
 
     Args:
-        pipeline: `LoadImageFromFile`, `Resize` if the images are resized, annotations, packing.
+        pipeline: `LoadImageFromFile`, `AntialiasedResize` or mmdet's `Resize` if the images are resized, annotations,
+            packing.
         scales: As of :func:`enable_tta`.
         flips: As of :func:`enable_tta`.
 
@@ -72,7 +73,7 @@ def tta_pipeline(
             f'the test pipeline must begin with LoadImageFromFile and end with the packing, got {names}; write a '
             'tta_pipeline with TestTimeAug'
         )
-    resize = next((step for step in steps if _is(step, 'Resize')), None)
+    resize = next((step for step in steps if _is(step, 'AntialiasedResize', 'Resize')), None)
     rest = [step for step in steps[1:-1] if step is not resize]
     no_flip = [dict(type='RandomFlip', prob=0.0)]
     views = [
@@ -85,11 +86,11 @@ def tta_pipeline(
 
 
 def _scaled(resize: dict | None, scale: float) -> dict:
-    """`Resize` to the scaled size."""
+    """The resizing step, to the scaled size."""
     if resize is None:
-        return dict(type='Resize', scale_factor=scale, keep_ratio=True)
+        return dict(type='AntialiasedResize', scale_factor=scale, keep_ratio=True)
     if resize.get('scale') is None:
-        raise ValueError(f'the Resize of the test pipeline needs scale=(width, height), got {resize}')
+        raise ValueError(f'the {resize["type"]} of the test pipeline needs scale=(width, height), got {resize}')
     return dict(resize, scale=tuple(round(scale * length) for length in resize['scale']))
 
 

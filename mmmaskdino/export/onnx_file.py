@@ -103,7 +103,7 @@ def _resize_scale(cfg: Config) -> list[int] | None:
     while 'pipeline' not in dataset:
         dataset = dataset.dataset
     for transform in dataset.pipeline:
-        if transform['type'].rpartition('.')[2] == 'Resize' and transform.get('keep_ratio'):
+        if transform['type'].endswith('Resize') and transform.get('keep_ratio'):
             return sorted(transform['scale'], reverse=True)
     return None
 

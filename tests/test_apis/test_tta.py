@@ -16,7 +16,7 @@ from mmmaskdino.cli.main import main
 from mmmaskdino.datasets.shapes import make_shapes_dataset
 
 LOAD, FLIP = dict(type='LoadImageFromFile'), dict(type='RandomFlip', prob=0.0)
-RESIZE = dict(type='mmdet.Resize', scale=(1333, 800), keep_ratio=True)
+RESIZE = dict(type='AntialiasedResize', scale=(1333, 800), keep_ratio=True)
 PACK = dict(type='PackDetInputs', meta_keys=('img_id', 'ori_shape', 'flip'))
 
 
@@ -35,7 +35,7 @@ def test_sizes_are_scaled_and_annotations_come_after_the_flip() -> None:
 def test_a_pipeline_that_does_not_resize() -> None:
     _, augment = tta_pipeline([LOAD, dict(type='PackSegInputs')], [1.5], [])
     assert augment['transforms'] == [
-        [dict(type='Resize', scale_factor=1.5, keep_ratio=True)],
+        [dict(type='AntialiasedResize', scale_factor=1.5, keep_ratio=True)],
         [FLIP],
         [dict(type='PackSegInputs')],
     ]
@@ -48,7 +48,12 @@ def test_a_pipeline_that_does_not_resize() -> None:
         ([LOAD, PACK], [], [], 'scales above 0'),
         ([LOAD, PACK], [1], ['sideways'], r"got \[1\], \['sideways'\]"),
         ([RESIZE, PACK], [1], [], 'must begin with LoadImageFromFile'),
-        ([LOAD, dict(type='Resize', scale_factor=2), PACK], [1], [], r'needs scale=\(width, height\)'),
+        (
+            [LOAD, dict(type='mmdet.Resize', scale_factor=2), PACK],
+            [1],
+            [],
+            r'the mmdet.Resize .* needs scale=\(width, height\)',
+        ),
     ],
 )
 def test_what_cannot_be_augmented(pipeline, scales, flips, message) -> None:

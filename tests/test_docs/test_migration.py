@@ -126,6 +126,7 @@ RECORDED = {
 }
 # Names of classes, and keys that no recorded value depends on.
 NOT_RECORDED = {
+    'DATALOADER.ASPECT_RATIO_GROUPING',  # as detectron2 has it
     'MODEL.META_ARCHITECTURE',
     'MODEL.MaskDINO.ENC_LAYERS',
     'MODEL.MaskDINO.PRE_NORM',

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidArgument, InvalidProtobuf, NoSuchFile
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 ONNX_ERRORS = (Fail, InvalidArgument, InvalidProtobuf, NoSuchFile)
 INSTANCE_OFFSET = 1000  # a pixel of a panoptic map is label + instance * INSTANCE_OFFSET
@@ -77,7 +77,7 @@ class OnnxModel:
             scale = min(resize[0] / max(size), resize[1] / min(size))
         else:
             scale = 1
-        return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+        return max(1, int(size[0] * scale + 0.5)), max(1, int(size[1] * scale + 0.5))
 
     def instances(self, raw: dict[str, np.ndarray], canvas: tuple[int, int], num: int = 100) -> dict[str, np.ndarray]:
         """The best instances from raw outputs; the score of a class times the mean probability inside the mask."""
@@ -177,7 +177,7 @@ def main() -> None:
     try:
         model = OnnxModel(args.model)
         with Image.open(args.photo) as file:
-            photo = file.convert('RGB')
+            photo = ImageOps.exif_transpose(file).convert('RGB')
     except (ValueError, OSError, *ONNX_ERRORS) as error:
         sys.exit(f'run_onnx.py: {error}')
     results = model(photo)

@@ -9,18 +9,18 @@ train_pipeline = [
     *_base_.train_pipeline[:3],
     dict(
         type='RandomChoiceResize',
-        scales=[int(640 * ratio / 10) for ratio in range(5, 21)],
-        resize_type='ResizeShortestEdge',
-        max_size=2560,
+        scales=[(2560, int(640 * ratio / 10)) for ratio in range(5, 21)],
+        resize_type='AntialiasedResize',
+        keep_ratio=True,
     ),
-    dict(type='RandomCrop', crop_size=image_size, recompute_bbox=True, allow_negative_crop=True),
-    dict(type='FilterAnnotations', min_gt_bbox_wh=(1, 1), by_mask=True, keep_empty=False),
+    dict(type='RandomCrop', crop_size=image_size, allow_negative_crop=True),
     dict(type='PhotoMetricDistortion'),
+    dict(type='DrawTargets'),
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(2560, 640), keep_ratio=True),
+    dict(type='AntialiasedResize', scale=(2560, 640), keep_ratio=True),
     *_base_.test_pipeline[2:],
 ]
 

@@ -7,19 +7,20 @@ train_pipeline = [
     dict(type='LoadAnnotations'),
     dict(
         type='RandomChoiceResize',
-        scales=[int(512 * ratio / 10) for ratio in range(5, 21)],
-        resize_type='ResizeShortestEdge',
-        max_size=2048,
+        scales=[(2048, int(512 * ratio / 10)) for ratio in range(5, 21)],
+        resize_type='AntialiasedResize',
+        keep_ratio=True,
+        labels='corner',  # as the reference reads them
     ),
-    # As in the published recipe: a crop of one class alone is drawn again, up to ten times.
-    dict(type='RandomCrop', crop_size=(512, 512), cat_max_ratio=1 - 1e-6),
+    dict(type='RandomCrop', crop_size=(512, 512)),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PhotoMetricDistortion'),
+    dict(type='Pad', size=(512, 512), pad_val=dict(img=128, seg=255)),
     dict(type='PackSegInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(2048, 512), keep_ratio=True),
+    dict(type='AntialiasedResize', scale=(2048, 512), keep_ratio=True),
     # After the resize: results are compared in the original size.
     dict(type='LoadAnnotations'),
     dict(type='PackSegInputs'),

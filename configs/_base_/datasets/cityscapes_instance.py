@@ -9,16 +9,16 @@ train_pipeline = [
     *_base_.train_pipeline[:3],
     dict(
         type='RandomChoiceResize',
-        scales=[int(1024 * ratio / 10) for ratio in range(5, 21)],
-        resize_type='ResizeShortestEdge',
-        max_size=4096,
+        scales=[(4096, int(1024 * ratio / 10)) for ratio in range(5, 21)],
+        resize_type='AntialiasedResize',
+        keep_ratio=True,
     ),
-    dict(type='RandomCrop', crop_size=image_size, recompute_bbox=True, allow_negative_crop=True),
+    dict(type='RandomCrop', crop_size=image_size, allow_negative_crop=True),
     *_base_.train_pipeline[5:],
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(2048, 1024), keep_ratio=True),
+    dict(type='AntialiasedResize', scale=(2048, 1024), keep_ratio=True),
     *_base_.test_pipeline[2:],
 ]
 

@@ -7,16 +7,19 @@ train_pipeline = [
     *_base_.train_pipeline[:2],
     dict(
         type='RandomChoiceResize',
-        scales=[int(1024 * ratio / 10) for ratio in range(5, 21)],
-        resize_type='ResizeShortestEdge',
-        max_size=4096,
+        scales=[(4096, int(1024 * ratio / 10)) for ratio in range(5, 21)],
+        resize_type='AntialiasedResize',
+        keep_ratio=True,
+        labels='corner',  # as the reference reads them
     ),
-    dict(type='RandomCrop', crop_size=(512, 1024), cat_max_ratio=1 - 1e-6),
-    *_base_.train_pipeline[4:],
+    dict(type='RandomCrop', crop_size=(512, 1024)),
+    *_base_.train_pipeline[4:6],
+    dict(type='Pad', size=(1024, 512), pad_val=dict(img=128, seg=255)),
+    _base_.train_pipeline[7],
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(2048, 1024), keep_ratio=True),
+    dict(type='AntialiasedResize', scale=(2048, 1024), keep_ratio=True),
     *_base_.test_pipeline[2:],
 ]
 

@@ -4,10 +4,8 @@ _base_ = 'coco_instance.py'
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
-    *_base_.train_pipeline[2:4],
-    dict(type='RandomCrop', crop_size=_base_.image_size, allow_negative_crop=True),
-    dict(type='FilterAnnotations', min_gt_bbox_wh=(1, 1), keep_empty=False),
-    *_base_.train_pipeline[6:],
+    *_base_.train_pipeline[2:6],
+    _base_.train_pipeline[7],  # there are no masks to draw
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_evaluator = dict(metric='bbox')

@@ -7,17 +7,23 @@ train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='RandomResize', scale=image_size, ratio_range=(0.1, 2.0), keep_ratio=True),
-    # Boxes are the tight boxes of what the crop leaves of the masks; a crop without objects is trained on as well.
-    dict(type='RandomCrop', crop_size=image_size, recompute_bbox=True, allow_negative_crop=True),
-    # Objects of which the crop leaves nothing are no targets; an image without any stays.
-    dict(type='FilterAnnotations', min_gt_bbox_wh=(1, 1), by_mask=True, keep_empty=False),
+    dict(
+        type='LargeScaleJitter',
+        scale=image_size,
+        ratio_range=(0.1, 2.0),
+        resize_type='AntialiasedResize',
+        keep_ratio=True,
+    ),
+    # A crop without objects is trained on as well.
+    dict(type='RandomCrop', crop_size=image_size, allow_negative_crop=True),
     dict(type='Pad', size=image_size, pad_val=dict(img=(128, 128, 128), masks=0, seg=255)),
+    # Masks are drawn here, at the final size; what the crop leaves nothing of is no target.
+    dict(type='DrawTargets'),
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(1333, 800), keep_ratio=True),
+    dict(type='AntialiasedResize', scale=(1333, 800), keep_ratio=True),
     dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
 

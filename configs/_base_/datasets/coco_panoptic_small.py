@@ -6,14 +6,14 @@ train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadCocoPanopticAnnotations'),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='RandomResize', scale=image_size, ratio_range=(0.5, 2.0), keep_ratio=True),
-    dict(type='RandomCrop', crop_size=image_size, recompute_bbox=True, allow_negative_crop=True),
-    dict(type='FilterAnnotations', min_gt_bbox_wh=(1, 1), by_mask=True, keep_empty=False),
+    dict(_base_.train_pipeline[3], scale=image_size, ratio_range=(0.5, 2.0)),
+    dict(_base_.train_pipeline[4], crop_size=image_size),
+    dict(type='DrawTargets'),
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
     dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=image_size, keep_ratio=True),
+    dict(type='AntialiasedResize', scale=image_size, keep_ratio=True),
     *_base_.test_pipeline[2:],
 ]
 train_dataloader = dict(batch_size=16, dataset=dict(pipeline=train_pipeline))

@@ -15,6 +15,7 @@ train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadCocoPanopticAnnotations'),
     dict(type='RandomFlip', prob=[0.25, 0.25, 0.25], direction=['horizontal', 'vertical', 'diagonal']),
+    dict(type='DrawTargets'),
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [

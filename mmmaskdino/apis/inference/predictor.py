@@ -206,8 +206,9 @@ class Predictor:
             raise DataError(
                 f'{name}: the test pipeline hands {width} x {height} pixels to the network, more than the limit of '
                 f'{self.limits.max_input_megapixels:g} megapixels. Let the pipeline resize (for example '
-                "dict(type='Resize', scale=(1333, 800), keep_ratio=True) in test_dataloader.dataset.pipeline), or "
-                'raise the limit (--max-input-megapixels, Limits.max_input_megapixels)'
+                "dict(type='AntialiasedResize', scale=(1333, 800), keep_ratio=True) in "
+                'test_dataloader.dataset.pipeline), or raise the limit (--max-input-megapixels, '
+                'Limits.max_input_megapixels)'
             )
 
     def _fits(self, item: _Item, batch: list[_Item]) -> bool:

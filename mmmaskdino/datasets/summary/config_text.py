@@ -238,9 +238,8 @@ def _pipeline_lines(side: int) -> list[str]:
         '*_base_.train_pipeline[:3]',
         f'dict(_base_.train_pipeline[3], scale=({side}, {side}))',
         f'dict(_base_.train_pipeline[4], crop_size=({side}, {side}))',
-        '_base_.train_pipeline[5]',
-        f'dict(_base_.train_pipeline[6], size=({side}, {side}))',
-        '_base_.train_pipeline[7]',
+        f'dict(_base_.train_pipeline[5], size=({side}, {side}))',
+        '*_base_.train_pipeline[6:]',
     ]
     return [f'train_pipeline = [{", ".join(steps)}]']
 
