@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import torch
 from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
 from torch import Tensor
 
 from mmmaskdino.structures import Targets
@@ -56,7 +57,10 @@ def _things(sample: DetDataSample, with_masks: bool, device: torch.device) -> Ta
                 'with_mask=True in the training pipeline, or leave masks out of the model (mask_dims=None).'
             )
         masks = instances.masks
-        masks = masks if isinstance(masks, Tensor) else masks.to_tensor(torch.bool, 'cpu')
+        if type(masks) is BitmapMasks:  # its to_tensor waits for the device
+            masks = torch.from_numpy(masks.masks)
+        elif not isinstance(masks, Tensor):
+            masks = masks.to_tensor(torch.bool, device)
         masks = masks.to(device, non_blocking=True).bool()
     labels = instances.labels.to(device, non_blocking=True)
     return Targets(labels, boxes, masks, torch.ones_like(labels, dtype=torch.bool))
