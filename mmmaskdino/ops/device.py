@@ -9,6 +9,8 @@ large results     stay                      go to the CPU
 ================  ========================  ====================
 """
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
@@ -41,6 +43,14 @@ def parts(num_rows: int, width: int, like: Tensor) -> list[slice]:
     num_parts = max(1, -(-num_rows // most))
     step = max(1, -(-num_rows // num_parts))
     return [slice(start, min(start + step, num_rows)) for start in range(0, max(1, num_rows), step)]
+
+
+def without_autocast(like: Tensor) -> AbstractContextManager:
+    """What is computed inside keeps its precision, on devices that have autocast and on those that have none."""
+    try:
+        return torch.autocast(like.device.type, enabled=False)
+    except RuntimeError:
+        return nullcontext()
 
 
 def place_of_result(num_bytes: int, like: Tensor) -> torch.device:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mmmaskdino.structures import Shape
 
-from .device import from_host, is_host
+from .device import from_host, is_host, without_autocast
 from .rows import RowScatter, sum_rows
 
 
@@ -63,7 +63,7 @@ class PointFeatures(NamedTuple):
 
     def logits(self, mask_embeds: Tensor) -> Tensor:
         """Mask logits (num_masks, num_points) float32 of embeddings (num_masks, mask_dims), whatever autocast says."""
-        with torch.autocast(mask_embeds.device.type, enabled=False):
+        with without_autocast(mask_embeds):
             if self.cells is None:
                 return mask_embeds.float() @ self.features
             # Row by row: the rows of a table hold all maps of a cell.

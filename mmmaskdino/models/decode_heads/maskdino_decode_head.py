@@ -14,6 +14,7 @@ from mmmaskdino.models.dense_heads.maskdino_head import MaskDINOHead
 from mmmaskdino.models.seg_heads.image_queries import ImageFrames, ImageQueries
 from mmmaskdino.models.seg_heads.maskdino_fusion_head import MaskDINOFusionHead
 from mmmaskdino.models.utils.targets import targets_from_label_maps
+from mmmaskdino.ops.device import without_autocast
 from mmmaskdino.structures import GroundTruth, Shape, StagePrediction, Targets
 
 
@@ -98,7 +99,7 @@ class MaskDINODecodeHead(MaskDINOHead):
         """Class maps (bs, num_classes, h, w) of images of one size in the upper left corner of a padded canvas."""
         prediction, mask_features = self.decode(features, canvas, image)
         frames = ImageFrames(canvas, image, image)
-        with torch.autocast(mask_features.device.type, enabled=False):
+        with without_autocast(mask_features):
             maps = [self.fusion.semantic_scores(queries, frames) for queries in split_images(prediction, mask_features)]
         return torch.stack(maps)
 

@@ -8,7 +8,7 @@ from mmdet.registry import MODELS
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from mmmaskdino.ops.device import parts
+from mmmaskdino.ops.device import parts, without_autocast
 from mmmaskdino.ops.mask_losses_host import BCE, Dice, host_mask_losses, runs_on
 from mmmaskdino.ops.points import PointFeatures
 
@@ -100,7 +100,7 @@ def mask_losses(
     Returns:
         dict[str, Tensor]: By name, (num_masks,).
     """
-    with torch.autocast(embeds.device.type, enabled=False):
+    with without_autocast(embeds):
         embeds = embeds.float()
         twins = {name: TWINS[type(loss)](loss) for name, loss in losses.items() if type(loss) in TWINS}
         if runs_on(embeds) and len(twins) == len(losses):

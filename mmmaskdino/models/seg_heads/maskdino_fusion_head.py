@@ -11,7 +11,7 @@ from mmengine.model import BaseModule
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import Tensor
 
-from mmmaskdino.ops.device import from_host, parts, place_of_result
+from mmmaskdino.ops.device import from_host, parts, place_of_result, without_autocast
 from mmmaskdino.ops.mask_strips import combined_strips, mask_strips, row_strips
 
 from .fusion_settings import FusionSettings
@@ -101,7 +101,7 @@ class MaskDINOFusionHead(BaseModule):
         self._check_predictions(cls_logits, mask_embeds, mask_features)
         results = []
         # Thresholds are compared in float32, whatever the precision of the model.
-        with torch.autocast(cls_logits.device.type, enabled=False):
+        with without_autocast(cls_logits):
             for i, sample in enumerate(batch_data_samples):
                 frames = ImageFrames.from_metainfo(sample.metainfo, rescale)
                 of_image = (

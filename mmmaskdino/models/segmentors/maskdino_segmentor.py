@@ -16,6 +16,7 @@ from torch import Tensor
 from mmmaskdino.models.backbones.map_checks import check_maps
 from mmmaskdino.models.decode_heads.maskdino_decode_head import split_images
 from mmmaskdino.models.seg_heads.image_queries import ImageFrames
+from mmmaskdino.ops.device import without_autocast
 from mmmaskdino.ops.mask_strips import resized_bands
 from mmmaskdino.structures import Shape
 
@@ -102,7 +103,7 @@ class MaskDINOSegmentor(EncoderDecoder):
         padded = pad_to_stride(images)
         canvas, image = tuple(padded.shape[-2:]), tuple(images.shape[-2:])
         prediction, mask_features = self.decode_head.decode(self.extract_feat(padded), canvas, image)
-        with torch.autocast(images.device.type, enabled=False):
+        with without_autocast(images):
             for queries, size in zip(split_images(prediction, mask_features), sizes, strict=True):
                 yield self.decode_head.fusion.semantic_strips(queries, ImageFrames(canvas, image, size))
 

@@ -7,6 +7,8 @@ import torch
 from mmengine.model import BaseTTAModel
 from mmengine.structures import BaseDataElement
 
+from mmmaskdino.ops.device import without_autocast
+
 from .views import View, choose_reference
 
 ViewOfSample = tuple[View, BaseDataElement]
@@ -48,7 +50,7 @@ class ViewsTTA(BaseTTAModel):
         reference = choose_reference(views)
         sample = next(sample for view, sample in zip(views, samples, strict=True) if view is reference)
         # Thresholds are compared in float32, whatever the precision of the model.
-        with torch.autocast(reference.queries.cls_logits.device.type, enabled=False):
+        with without_autocast(reference.queries.cls_logits):
             self.set_results(sample, views, reference)
         return sample
 
