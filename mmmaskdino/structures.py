@@ -7,7 +7,7 @@ padded canvas (``batch_input_shape``) everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from torch import Tensor
@@ -76,6 +76,11 @@ class StagePrediction(NamedTuple):
     mask_embeds: Tensor | None
     """(bs, num_queries, mask_dims); a mask map is ``mask_embeds @ mask_features``. None in a model without masks."""
 
+    def map(self, function: Callable[..., Tensor], *others: StagePrediction) -> StagePrediction:
+        """The same function of each field, also of the fields of others; what is None stays None."""
+        fields = zip(self, *others, strict=True)
+        return StagePrediction(*(None if field[0] is None else function(*field) for field in fields))
+
 
 class Pairs(NamedTuple):
     """Matched (query, object) pairs of several stages, ordered by image."""
@@ -107,14 +112,14 @@ class DenoisingGroups(NamedTuple):
 
 
 class HeadOutput(NamedTuple):
-    """All predictions of a training step."""
+    """All predictions of a training step, stages stacked in a leading dimension."""
 
     encoder: StagePrediction | None
-    """Stage of the query selection; None with learned queries."""
-    stages: list[StagePrediction]
-    """The initial queries, then one per decoder layer."""
-    denoising: list[StagePrediction]
-    """The same for the denoising queries, without the initial stage where that is not supervised; [] without them."""
+    """The one stage of the query selection; None with learned queries."""
+    matching: StagePrediction
+    """The initial queries, then one stage per decoder layer."""
+    denoising: StagePrediction | None
+    """The same for the denoising queries, without the initial stage where that is not supervised; None without them."""
     groups: DenoisingGroups | None
     mask_features: Tensor | None
     """(bs, mask_dims, h / 4, w / 4)."""

@@ -164,7 +164,7 @@ def loss(model, features, targets, random, options):
     named = model.criterion(output, targets)
     total = sum(named.values())
     grads = torch.autograd.grad(total, list(features.values()))
-    num_layers = len(output.stages) - 1
+    num_layers = len(output.matching.boxes) - 1
     return dict(
         losses={_loss_name(name, num_layers): float(value.detach()) for name, value in named.items()},
         total=float(total.detach()),
@@ -186,7 +186,7 @@ def _loss_name(name, num_layers):
 
 
 def _assignment(pairs, output, bs):
-    names = (['encoder'] if output.encoder is not None else []) + [str(i) for i in range(len(output.stages))]
+    names = (['encoder'] if output.encoder is not None else []) + [str(i) for i in range(len(output.matching.boxes))]
     assignment = {name: [[] for _ in range(bs)] for name in names}
     for stage, image, query, gt in zip(*(f.tolist() for f in pairs[:4]), strict=True):
         assignment[names[stage]][image].append((query, gt))

@@ -20,9 +20,24 @@ Sizes = list[tuple[float, float]]
 
 @MODELS.register_module()
 class MaskDINOHead(BaseModule):
-    """Pixel decoder, query start, denoising, transformer decoder, prediction heads and criterion.
+    """Everything after the backbone (paper, figure 2).
 
-    What several parts need is written here once and handed to them: channels, heads, points, levels, class counts.
+    .. code:: text
+
+        backbone maps ---> pixel_decoder ---> memory ------> query_init --> content, boxes ---+
+                                |                                |                            |
+                                |                                +--> stage of the encoder    |
+                                |                                                             v
+        ground truth ----> denoising --> noised content, boxes -------------------------> decoder <-- memory
+             |                  |                                                             |
+             |                  +--> known pairs                            hidden states, references per layer
+             |                       |                                                        v
+             |                       |      encoder, initial queries, layers <------------- heads
+             v                       v                        |
+        criterion: match, sample points, compare  <-----------+------ mask features (of the pixel decoder)
+
+    At test time there is no denoising, and the heads see the last layer alone. What several parts need is written here
+    once and handed to them: channels, heads, points, levels, class counts.
 
     Args:
         num_things_classes (int): Thing classes.
@@ -190,15 +205,18 @@ class MaskDINOHead(BaseModule):
         content, boxes = self._join(start, groups)
         mask = None if groups is None else groups.attention_mask
         layers = self.decoder(content, boxes, memory, self.heads, mask)
-        initial = self.heads.initial_stage(content, boxes)
         # The heads see all layers at once: few large products instead of many small ones.
-        stacked = self.heads(*(torch.stack(field) for field in zip(*layers, strict=True)))
-        num_denoising = 0 if groups is None else groups.content.shape[1]
-        denoising = _split_stages(initial, stacked, slice(num_denoising)) if num_denoising else []
-        if not self.query_init.supervises_initial_denoising:
-            denoising = denoising[1:]
-        stages = _split_stages(initial, stacked, slice(num_denoising, None))
-        return HeadOutput(start.encoder_stage, stages, denoising, groups, mask_features)
+        layers = self.heads(*(torch.stack(field) for field in zip(*layers, strict=True)))
+        initial = self.heads.initial_stage(content, boxes)
+        stages = initial.map(lambda first, others: torch.cat([first[None], others]), layers)
+        encoder = start.encoder_stage and start.encoder_stage.map(lambda field: field[None])
+        if groups is None:
+            return HeadOutput(encoder, stages, None, None, mask_features)
+        num_denoising = groups.content.shape[1]
+        first = 0 if self.query_init.supervises_initial_denoising else 1
+        denoising = stages.map(lambda field: field[first:, :, :num_denoising])
+        matching = stages.map(lambda field: field[:, :, num_denoising:])
+        return HeadOutput(encoder, matching, denoising, groups, mask_features)
 
     def _start(self, features: Sequence[Tensor], sizes: Sizes | None) -> tuple[Tensor | None, Memory, QueryInit]:
         mask_features, memory = self.pixel_decoder(features, sizes if self.mask_padding else None)
@@ -243,11 +261,3 @@ def valid_sizes(samples: Sequence[BaseDataElement]) -> Sizes | None:
         (h, w), (canvas_h, canvas_w) = sample.img_shape[:2], sample.batch_input_shape[:2]
         sizes.append((h / canvas_h, w / canvas_w))
     return None if all(size == (1, 1) for size in sizes) else sizes
-
-
-def _split_stages(initial: StagePrediction, stacked: StagePrediction, part: slice) -> list[StagePrediction]:
-    """Some of the queries of the initial stage and of the others, which are stacked, stage by stage."""
-    fields = [field[:, :, part].unbind() for field in stacked if field is not None]
-    first = [field[:, part] for field in initial if field is not None]
-    missing = [None] * (len(initial) - len(first))  # the last: mask embeddings
-    return [StagePrediction(*stage, *missing) for stage in (first, *zip(*fields, strict=True))]

@@ -101,17 +101,26 @@ class MaskDINOCriterion(nn.Module):
             targets = [t._replace(is_thing=torch.ones_like(t.is_thing)) for t in targets]
         features, masks = self._sample(output.mask_features, targets)
         num_objects, num_denoised = self._num_objects(targets, output)
-        matching = ([] if output.encoder is None else [output.encoder]) + output.stages
-        stages = _stack(matching)
-        names = _prefixes(len(output.stages))
+        # One matching for all stages; it is the one place of a training step that waits for the device.
+        stages, names = output.matching, _prefixes(len(output.matching.boxes))
         if output.encoder is not None:
+            stages = output.encoder.map(lambda *fields: torch.cat(fields), stages)
             names = ['enc_', *names]
         groups = [Supervised(stages, self.match(stages, targets, features, masks), num_objects, names)]
-        if output.groups is not None:
-            names = [f'{name}dn_' for name in names[-len(output.denoising) :]]
-            pairs = _repeat(output.groups.pairs, len(output.denoising))
-            groups.append(Supervised(_stack(output.denoising), pairs, num_denoised, names))
-        return self._losses(groups, targets, features, masks)
+        if output.denoising is not None:
+            num_stages = len(output.denoising.boxes)
+            names = [f'{name}dn_' for name in names[-num_stages:]]
+            groups.append(Supervised(output.denoising, _repeat(output.groups.pairs, num_stages), num_denoised, names))
+        # What is compared pair by pair is compared for all groups at once.
+        of_pairs = self.loss_boxes(groups, targets)
+        if self.with_masks:
+            of_pairs |= self.loss_masks(groups, features, masks)
+        losses = {}
+        for i, group in enumerate(groups):
+            terms = {'loss_cls': self.loss_labels(group, targets)}
+            terms |= {name: group.sum_per_stage(values[i]) / group.num_objects for name, values in of_pairs.items()}
+            losses |= _name(terms, group.names)
+        return losses
 
     def match(self, stages, targets, features, masks) -> Pairs:
         """Pairs of all stages (arguments as of the assigner); matching takes the first of the sampled points."""
@@ -133,31 +142,13 @@ class MaskDINOCriterion(nn.Module):
         Stuff counts, even where it carries no box loss. Of an image with more objects than the denoising has queries,
         some have copies.
         """
-        groups, like = output.groups, output.stages[0].boxes
+        groups, like = output.groups, output.matching.boxes
         num_groups = 1 if groups is None else groups.num_groups
         num_copies = 0 if groups is None else sum(groups.pairs.per_image)
         counts = from_host([sum(len(t.labels) for t in targets), num_copies / num_groups], like)
         return reduce_mean(counts).clamp(min=1) * from_host([1, num_groups], like)
 
-    def _losses(
-        self,
-        groups: Sequence[Supervised],
-        targets: Sequence[Targets],
-        features: list[PointFeatures] | None,
-        masks: list[Tensor] | None,
-    ) -> dict[str, Tensor]:
-        """Named losses; what is compared pair by pair is compared for all groups at once."""
-        of_pairs = self._boxes(groups, targets)
-        if self.with_masks:
-            of_pairs |= self._masks(groups, features, masks)
-        named = {}
-        for i, group in enumerate(groups):
-            losses = {'loss_cls': self._classification(group, targets)}
-            losses |= {name: group.sum_per_stage(values[i]) / group.num_objects for name, values in of_pairs.items()}
-            named |= _name(losses, group.names)
-        return named
-
-    def _classification(self, group: Supervised, targets: Sequence[Targets]) -> Tensor:
+    def loss_labels(self, group: Supervised, targets: Sequence[Targets]) -> Tensor:
         """Losses per stage, (num_stages,)."""
         cls_logits, pairs = group.stages.cls_logits.float(), group.pairs
         no_object = cls_logits.shape[-1] - self.loss_cls.num_extra_channels
@@ -165,7 +156,7 @@ class MaskDINOCriterion(nn.Module):
         labels[pairs.stages, pairs.images, pairs.queries] = _of_pairs([t.labels for t in targets], pairs)
         return self.loss_cls(cls_logits, labels, group.num_objects)
 
-    def _boxes(self, groups: Sequence[Supervised], targets: Sequence[Targets]) -> dict[str, Sequence[Tensor]]:
+    def loss_boxes(self, groups: Sequence[Supervised], targets: Sequence[Targets]) -> dict[str, Sequence[Tensor]]:
         """Box losses per pair, group by group."""
         predicted = torch.cat([group.of_pairs(group.stages.boxes) for group in groups])
         wanted = torch.cat([_of_pairs([t.boxes for t in targets], group.pairs) for group in groups])
@@ -180,7 +171,7 @@ class MaskDINOCriterion(nn.Module):
         # mmdet's losses of no pairs are scalars; times no objects they are none.
         return {name: (loss * is_thing).split(sizes) for name, loss in losses.items()}
 
-    def _masks(
+    def loss_masks(
         self, groups: Sequence[Supervised], features: list[PointFeatures], masks: list[Tensor]
     ) -> dict[str, Sequence[Tensor]]:
         """Mask losses per pair, group by group; computed image by image, since each has its own mask features."""
@@ -194,11 +185,6 @@ class MaskDINOCriterion(nn.Module):
             losses = mask_losses(embed, feature, mask, chosen, self.point_sampler, terms)
             parts.append({name: loss.split([len(field[i]) for field in objects]) for name, loss in losses.items()})
         return {name: [torch.cat([part[name][i] for part in parts]) for i in range(len(groups))] for name in terms}
-
-
-def _stack(stages: Sequence[StagePrediction]) -> StagePrediction:
-    fields = zip(*stages, strict=True)
-    return StagePrediction(*(None if field[0] is None else torch.stack(field) for field in fields))
 
 
 def _repeat(pairs: Pairs, num_stages: int) -> Pairs:

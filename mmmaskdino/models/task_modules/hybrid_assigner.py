@@ -63,19 +63,19 @@ class HybridHungarianAssigner:
             if not len(target.labels):
                 continue
             objects = _objects(target, point_masks and point_masks[image])
-            costs.append(self._costs(_image(stages, image), objects, point_features and point_features[image]))
+            of_image = stages.map(lambda field, image=image: field[:, image])
+            costs.append(self._costs(of_image, objects, point_features and point_features[image]))
         return self._solve(costs, stages, targets)
 
     def _costs(self, stages: StagePrediction, objects: InstanceData, features: PointFeatures | None) -> Tensor:
         """(num_stages * num_queries * num_gts,) costs of an image, in float32; some queries of all stages at a time."""
-        queries = StagePrediction(*(None if field is None else field.flatten(0, 1) for field in stages))
+        queries = stages.map(lambda field: field.flatten(0, 1))
         # Of each query: its logits, and what two costs make of them, in all points; its costs of all objects.
         width = queries.cls_logits.shape[1] + 8 * len(objects)
         width += 0 if features is None else 4 * objects.masks.shape[1]
         costs = []
         for part in parts(len(queries.boxes), width, queries.boxes):
-            some = StagePrediction(*(None if field is None else field[part] for field in queries))
-            candidates = Candidates(some, features)
+            candidates = Candidates(queries.map(lambda field, part=part: field[part]), features)
             costs.append(sum(cost(candidates, objects, img_meta=UNIT_IMAGE) for cost in self.match_costs))
         return torch.cat(costs).flatten()
 
@@ -115,10 +115,6 @@ class HybridHungarianAssigner:
             # Larger than any sum of real costs, and small enough that sums of it stay exact enough to rank the rest.
             flat = torch.where(finite, flat, flat.new_tensor(1e6))
         return flat.numpy()
-
-
-def _image(stages: StagePrediction, image: int) -> StagePrediction:
-    return StagePrediction(*(None if field is None else field[:, image] for field in stages))
 
 
 def _objects(target: Targets, masks: Tensor | None) -> InstanceData:

@@ -22,19 +22,19 @@ def test_prediction_is_the_last_training_stage(make_head, make_features, make_ta
     head, features = make_head({'denoising': None}, kind).eval(), make_features()
     prediction, mask_features = head(features)
     output = head.forward_train(features, make_targets([2, 1]))
-    assert len(output.stages) == 3 and output.denoising == [] and output.groups is None
+    assert len(output.matching.boxes) == 3 and output.denoising is None and output.groups is None
     assert (output.encoder is None) == (kind == 'learned softmax')
     assert prediction.cls_logits.shape == (2, 12, 6 if kind == 'learned softmax' else 5)
     assert (mask_features is None) == (prediction.mask_embeds is None) == (kind == 'detection')
-    for got, expected in zip(prediction, output.stages[-1], strict=True):
-        assert got is expected is None or torch.equal(got, expected)
+    for got, expected in zip(prediction, output.matching, strict=True):
+        assert got is expected is None or torch.equal(got, expected[-1])
 
 
 @pytest.mark.parametrize('num_layers', [0, 1, 2])
 def test_prediction_of_an_earlier_layer(make_head, make_features, make_targets, num_layers):
     head, features = make_head({'denoising': None, 'num_layers_at_test': num_layers}).eval(), make_features()
-    stages = head.forward_train(features, make_targets([2, 1])).stages
-    assert all(torch.equal(got, wanted) for got, wanted in zip(head(features)[0], stages[num_layers], strict=True))
+    stages = head.forward_train(features, make_targets([2, 1])).matching
+    assert all(torch.equal(got, wanted[num_layers]) for got, wanted in zip(head(features)[0], stages, strict=True))
 
 
 @pytest.mark.parametrize('num_layers', [-1, 3])
@@ -49,28 +49,28 @@ def test_denoising_does_not_reach_the_matching_queries(make_head, make_features,
     with_denoising = head.forward_train(features, targets)
     head.denoising = None
     without = head.forward_train(features, targets)
-    for stage, expected in zip(with_denoising.stages, without.stages, strict=True):
-        torch.testing.assert_close(stage.cls_logits, expected.cls_logits, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(stage.boxes, expected.boxes, rtol=1e-4, atol=1e-5)
+    for name in ('cls_logits', 'boxes'):
+        got, expected = (getattr(output.matching, name) for output in (with_denoising, without))
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_denoising_stages(make_head, make_features, make_targets):
     targets, features = make_targets([3, 1]), make_features()
     output = make_head().forward_train(features, targets)
-    assert [stage.boxes.shape for stage in output.denoising] == [(2, 9, 4)] * 3
-    assert [stage.boxes.shape for stage in output.stages] == [(2, 12, 4)] * 3
-    assert torch.equal(output.denoising[0].boxes, output.groups.boxes)
+    assert output.denoising.boxes.shape == (3, 2, 9, 4) and output.matching.boxes.shape == (3, 2, 12, 4)
+    assert output.encoder.boxes.shape == (1, 2, 12, 4)
+    assert torch.equal(output.denoising.boxes[0], output.groups.boxes)
     # Learned queries: the denoising queries are not supervised before the first layer.
     output = make_head(kind='learned softmax').forward_train(features, targets)
-    assert len(output.denoising) == 2 and len(output.stages) == 3
+    assert len(output.denoising.boxes) == 2 and len(output.matching.boxes) == 3
 
 
 def test_groups_do_not_reach_one_another(make_head, make_features, make_targets):
     """Without noise, each group is the same and must come out the same."""
     head = make_head({'denoising.label_noise': 0.0, 'denoising.box_noise': 0.0})
     output = head.forward_train(make_features(), make_targets([3, 3]))
-    for stage in output.denoising:
-        groups = stage.cls_logits.unflatten(1, (output.groups.num_groups, 3))
+    for cls_logits in output.denoising.cls_logits:
+        groups = cls_logits.unflatten(1, (output.groups.num_groups, 3))
         torch.testing.assert_close(groups, groups[:, :1].expand_as(groups), rtol=1e-4, atol=1e-5)
 
 

@@ -28,9 +28,16 @@ def random_stage(bs=2, num_queries=12, channels=5, masks=True):
 
 
 def random_output(num_stages=3, encoder=True, masks=True, channels=5):
-    stages = [random_stage(masks=masks, channels=channels) for _ in range(num_stages)]
+    first, *others = (random_stage(masks=masks, channels=channels) for _ in range(num_stages))
+    stages = first.map(lambda *fields: torch.stack(fields), *others)
     features = torch.randn(2, 16, 16, 24) if masks else None
-    return HeadOutput(random_stage(masks=masks) if encoder else None, stages, [], None, features)
+    of_encoder = random_stage(masks=masks).map(lambda field: field[None]) if encoder else None
+    return HeadOutput(of_encoder, stages, None, None, features)
+
+
+def one_stage(output, index=0):
+    """A stage of an output, without its leading dimension."""
+    return output.matching.map(lambda field: field[index])
 
 
 def fix_points(criterion):
@@ -56,8 +63,9 @@ def test_each_name_is_its_stage(make_criterion, make_targets):
     criterion, output, targets = make_criterion(), random_output(), make_targets([3, 1])
     fix_points(criterion)
     losses = criterion(output, targets)
-    for prefix, stage in zip(('enc_', 'd0.', 'd1.', ''), (output.encoder, *output.stages), strict=True):
-        alone = criterion(output._replace(encoder=None, stages=[stage]), targets)
+    stages = [output.encoder, *(output.matching.map(lambda field, i=i: field[i : i + 1]) for i in range(3))]
+    for prefix, stage in zip(('enc_', 'd0.', 'd1.', ''), stages, strict=True):
+        alone = criterion(output._replace(encoder=None, matching=stage), targets)
         for term in TERMS:
             torch.testing.assert_close(losses[f'{prefix}{term}'], alone[term], rtol=1e-4, atol=1e-5)
 
@@ -85,9 +93,9 @@ def test_every_term_of_a_matched_stage(make_criterion, make_targets):
     points = fix_points(criterion)
     losses = criterion(output, targets)
     features, masks = criterion.point_sampler.sample(output.mask_features, targets)
-    pairs = criterion.match(criterion_module._stack(output.stages), targets, features, masks)
+    pairs = criterion.match(output.matching, targets, features, masks)
 
-    stage, boxes, giou, bce, dice = output.stages[0], 0, 0, 0, 0
+    stage, boxes, giou, bce, dice = one_stage(output), 0, 0, 0, 0
     labels = torch.zeros(2, 12, 5)
     for image, query, gt in zip(*(field.tolist() for field in pairs[1:4]), strict=True):
         target = targets[image]
@@ -136,7 +144,7 @@ def test_stuff_counts_as_an_object_and_carries_no_box_loss(make_criterion, make_
     criterion.assigner.assign = lambda *args: pairs
     fix_points(criterion)
     losses = criterion(output, targets)
-    things = F.l1_loss(output.stages[0].boxes[0, [3, 7]], targets[0].boxes[:2], reduction='sum')
+    things = F.l1_loss(output.matching.boxes[0, 0, [3, 7]], targets[0].boxes[:2], reduction='sum')
     torch.testing.assert_close(losses['loss_bbox'], 5 * things / 5)
     criterion.decouple_stuff = False
     coupled = criterion(output, targets)
@@ -163,13 +171,13 @@ def test_stuff_is_like_things_when_not_decoupled(make_criterion, make_targets):
 
 def test_no_objects(make_criterion, make_targets):
     output = random_output()
-    for tensor in (output.mask_features, *output.encoder, *(f for stage in output.stages for f in stage)):
+    for tensor in (output.mask_features, *output.encoder, *output.matching):
         tensor.requires_grad_()
     losses = make_criterion()(output, make_targets([0, 0]))
     assert set(losses) == {f'{stage}{term}' for stage in ('enc_', 'd0.', 'd1.', '') for term in TERMS}
     assert all((value > 0) == name.endswith('cls') for name, value in losses.items())
     sum(losses.values()).backward()
-    for field in (output.mask_features, *output.encoder, *output.stages[-1]):
+    for field in (output.mask_features, *output.encoder, *output.matching):
         assert field.grad is not None and field.grad.isfinite().all()  # each rank touches every head
 
 
@@ -179,7 +187,7 @@ def test_normaliser_is_the_average_over_ranks_and_at_least_one(make_criterion, m
     plain = criterion(output, make_targets([3, 1]))['loss_cls'] * 4
     torch.manual_seed(0)
     empty = criterion(output, make_targets([0, 0]))['loss_cls']
-    p = output.stages[0].cls_logits.sigmoid()
+    p = output.matching.cls_logits.sigmoid()
     torch.testing.assert_close(empty, 4 * (-0.75 * p**2 * (1 - p).log()).sum())  # divided by 1
     torch.manual_seed(0)
     monkeypatch.setattr(criterion_module, 'reduce_mean', lambda count: count / 2 + 5)
@@ -207,12 +215,12 @@ def test_denoising_is_divided_by_objects_times_groups(make_head, make_features, 
 def test_losses_are_computed_in_float32(make_criterion, make_targets):
     criterion, targets, output = make_criterion(), make_targets([3, 1]), random_output(1, encoder=False)
     fix_points(criterion)
-    (stage,) = output.stages
+    stage = output.matching
     half = stage._replace(cls_logits=stage.cls_logits.bfloat16(), mask_embeds=stage.mask_embeds.bfloat16())
     features = output.mask_features.bfloat16()
-    got = criterion(output._replace(stages=[half], mask_features=features), targets)
+    got = criterion(output._replace(matching=half, mask_features=features), targets)
     full = StagePrediction(*(field.float() for field in half))
-    wanted = criterion(output._replace(stages=[full], mask_features=features.float()), targets)
+    wanted = criterion(output._replace(matching=full, mask_features=features.float()), targets)
     for name, value in got.items():
         assert value.dtype == torch.float32
         torch.testing.assert_close(value, wanted[name], rtol=1e-5, atol=1e-6)
@@ -230,7 +238,7 @@ def test_matching_looks_at_the_first_points_alone(make_criterion, make_targets):
     seen = []
     criterion.assigner.assign = lambda stages, targets, features, masks: seen.extend([*features, *masks])
     features, masks = criterion.point_sampler.sample(output.mask_features, targets)
-    criterion.match(output.stages[0], targets, features, masks)
+    criterion.match(output.matching, targets, features, masks)
     num_points, drawn = criterion.point_sampler.num_points, masks[0].shape[1]
     logits = [f.logits(torch.randn(2, 16)) for f in seen[:2]]
     assert drawn > num_points and all(x.shape[1] == num_points for x in logits + seen[2:])

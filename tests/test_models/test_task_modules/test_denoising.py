@@ -208,19 +208,19 @@ def test_negatives_are_supervised_as_no_object(make_head, make_features, make_ta
     head = make_head({'denoising.type': 'ContrastiveDenoisingGenerator'}, kind)
     targets = make_targets([3, 3])
     output = head.forward_train(make_features(), targets)
-    stage = output.denoising[-1]
-    negative = torch.arange(stage.boxes.shape[1]) % 6 >= 3
-    paired = torch.zeros(stage.boxes.shape[:2], dtype=torch.bool)
+    stage = output.denoising.map(lambda field: field[-1:])
+    negative = torch.arange(stage.boxes.shape[2]) % 6 >= 3
+    paired = torch.zeros(stage.boxes.shape[1:3], dtype=torch.bool)
     paired[output.groups.pairs.images, output.groups.pairs.queries] = True
     assert torch.equal(paired, ~negative.expand_as(paired))
 
-    fields = [field.detach().requires_grad_() for field in stage]
-    output = output._replace(denoising=[type(stage)(*fields)])
+    fields = stage.map(lambda field: field.detach().requires_grad_())
+    output = output._replace(denoising=fields)
     losses = head.criterion(output, targets)
     sum(losses[f'dn_{name}'] for name in ('loss_cls', 'loss_bbox', 'loss_iou', 'loss_mask', 'loss_dice')).backward()
-    classes, boxes, masks = (field.grad[:, negative] for field in fields)
+    classes, boxes, masks = (field.grad[0, :, negative] for field in fields)
     assert not boxes.any() and not masks.any()
-    assert fields[1].grad[:, ~negative].any() and fields[2].grad[:, ~negative].any()
+    assert fields.boxes.grad[0, :, ~negative].any() and fields.mask_embeds.grad[0, :, ~negative].any()
     # Descent lowers every class, or raises the last channel of a softmax, the one of no object.
     claims = classes if kind is None else classes[..., :-1]
     assert (claims > 0).all() and (kind is None or (classes[..., -1] < 0).all())
