@@ -64,6 +64,8 @@ class QueryInit(NamedTuple):
     """(bs, num_queries, 4)."""
     encoder_stage: StagePrediction | None
     """Prediction of the selected tokens; None with learned queries."""
+    selected: Tensor | None
+    """(bs, num_queries) int64 index of each query's token; None with learned queries."""
 
 
 class StagePrediction(NamedTuple):

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
 import torch
 from mmengine.model import BaseModel
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from mmmaskdino.models.layers.deformable_attention import DeformableAttention
 from mmmaskdino.models.layers.prediction_heads import decode_masks
+from mmmaskdino.ops.deform_attn import LevelTensors
 from mmmaskdino.structures import Memory, QueryInit, Shape, StagePrediction
 
 
@@ -76,7 +75,6 @@ class TraceRecorder:
         self._mask_features: Tensor | None = None
         self._memory: Memory | None = None
         self._start: QueryInit | None = None
-        self._selection = _FirstTopk()
         self._points: list[SamplingPoints] = []
 
     @property
@@ -107,11 +105,9 @@ class TraceRecorder:
         self._memory, self._mask_features = args[0], args[1]
         if len(self._memory.tokens) != 1:
             raise ValueError(f'one image is recorded at a time, got a batch of {len(self._memory.tokens)}')
-        self._selection, self._points = _FirstTopk(), []
-        self._selection.__enter__()
+        self._points = []
 
     def _after_selection(self, module: torch.nn.Module, args: tuple, output: QueryInit) -> None:
-        self._selection.__exit__(None, None, None)
         self._start = output
 
     def _look(self, module: DeformableAttention, args: tuple) -> None:
@@ -124,7 +120,7 @@ class TraceRecorder:
         for i, layer in enumerate(layers, start=1):
             predictions[f'layer {i}'] = heads(layer.hidden_state, layer.references)
         stages = [self._stage(name, prediction) for name, prediction in predictions.items()]
-        tokens = None if self._selection.indices is None else self._tokens(self._selection.indices[0])
+        tokens = None if start.selected is None else self._tokens(start.selected[0])
         self._trace = Trace(stages, self._points, tokens)
 
     def _stage(self, name: str, prediction: StagePrediction) -> Stage:
@@ -151,18 +147,14 @@ def sampling_points(
         attention (DeformableAttention): The module.
         queries (Tensor): (1, num_queries, dim), as given to it.
         references (Tensor): (1, num_queries, 4) cxcywh.
-        memory (Memory): Tokens; their shapes are not needed for boxes.
+        memory (Memory): Tokens, of which the shapes are needed.
 
     Returns:
         SamplingPoints: Of the one image.
     """
-    shape = (attention.num_heads, attention.num_levels, attention.num_points)
-    offsets = attention.sampling_offsets(queries)[0].unflatten(-1, (*shape, 2)).float()
-    weights = attention.attention_weights(queries)[0].unflatten(-1, (shape[0], -1)).float().softmax(-1)
-    boxes = references[0].float()[:, None, None, None]
-    locations = boxes[..., :2] + offsets * boxes[..., 2:] * (0.5 / attention.num_points)
-    fields = (references[0].float(), locations, weights.unflatten(-1, shape[1:]))
-    return SamplingPoints(*(field.detach().cpu() for field in fields))
+    levels = LevelTensors.of(memory.spatial_shapes, queries)
+    fields = references.float(), *attention.sampling_points(queries, references, levels)
+    return SamplingPoints(*(field[0].detach().cpu() for field in fields))
 
 
 def _cells(level: int, shape: Shape) -> tuple[Tensor, Tensor]:
@@ -170,17 +162,3 @@ def _cells(level: int, shape: Shape) -> tuple[Tensor, Tensor]:
     h, w = shape
     y, x = torch.meshgrid((torch.arange(h) + 0.5) / h, (torch.arange(w) + 0.5) / w, indexing='ij')
     return torch.stack([x, y], -1).flatten(0, 1), torch.full((h * w,), level)
-
-
-class _FirstTopk(TorchFunctionMode):
-    """Notes the first choice of the best k of many: the query selection."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.indices: Tensor | None = None
-
-    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if func in (Tensor.topk, torch.topk) and self.indices is None:
-            self.indices = result.indices
-        return result

@@ -59,19 +59,32 @@ class DeformableAttention(BaseModule):
         Returns:
             Tensor: (bs, num_queries, dim).
         """
-        bs, num_queries, dim = queries.shape
-        # Flat: a projection of (bs, num_points, dim) reshapes it, and its gradient, and both back.
-        value, flat_queries = self.value_proj(memory.tokens.flatten(0, 1)), queries.flatten(0, 1)
+        value = self.value_proj(memory.tokens)
         if memory.padding is not None:
-            value = value.masked_fill(memory.padding.flatten()[:, None], 0.0)
-        value = value.view(bs, -1, self.num_heads, dim // self.num_heads)
-        shape = (bs, num_queries, self.num_heads, self.num_levels, self.num_points)
-        offsets = self.sampling_offsets(flat_queries).view(*shape[:3], -1)
-        weights = self.attention_weights(flat_queries).view(*shape[:3], -1).softmax(-1).view(shape)
+            value = value.masked_fill(memory.padding[..., None], 0.0)
+        value = value.unflatten(-1, (self.num_heads, -1))
         levels = memory.levels or LevelTensors.of(memory.spatial_shapes, value)
+        locations, weights = self.sampling_points(queries, references, levels)
+        sampled = sample_attention(value.float(), memory.spatial_shapes, locations, weights, levels)
+        return self.output_proj(sampled.to(value.dtype))
+
+    def sampling_points(self, queries: Tensor, references: Tensor, levels: LevelTensors) -> tuple[Tensor, Tensor]:
+        """Where queries look, and how much of each point they take.
+
+        Args:
+            queries (Tensor): (bs, num_queries, dim), position added.
+            references (Tensor): (bs or 1, num_queries, 2) points or (bs, num_queries, 4) cxcywh boxes, in [0, 1].
+            levels (LevelTensors): Of the memory.
+
+        Returns:
+            tuple[Tensor, Tensor]: Locations (bs, num_queries, num_heads, num_levels, num_points, 2), (x, y) in [0, 1],
+            and weights (bs, num_queries, num_heads, num_levels, num_points); of each head they add up to 1. float32.
+        """
+        shape = (*queries.shape[:2], self.num_heads, self.num_levels, self.num_points)
+        offsets = self.sampling_offsets(queries).view(*shape[:3], -1)
+        weights = self.attention_weights(queries).view(*shape[:3], -1).softmax(-1).view(shape)
         locations = self._locations(references.float(), offsets.float(), levels).view(*shape, 2)
-        sampled = sample_attention(value.float(), memory.spatial_shapes, locations, weights.float(), levels)
-        return self.output_proj(sampled.to(value.dtype).flatten(0, 1)).view_as(queries)
+        return locations, weights.float()
 
     def _locations(self, references: Tensor, offsets: Tensor, levels: LevelTensors) -> Tensor:
         """Sampling locations in [0, 1]: around points in cells, around boxes in box sizes.

@@ -82,7 +82,7 @@ class EncoderQuerySelection(BaseModule):
         chosen = chosen.logit().masked_fill(invalid.gather(1, selected[..., 0])[..., None], torch.inf)
         boxes = (heads.locate(content).float() + chosen).sigmoid()
         stage = heads.predict(heads.norm(content), boxes)
-        return QueryInit(content.detach(), self._initial_boxes(stage, memory, mask_features), stage)
+        return QueryInit(content.detach(), self._initial_boxes(stage, memory, mask_features), stage, selected[..., 0])
 
     def _check_levels(self, memory: Memory) -> None:
         if len(self.proposal_sizes) != len(memory.spatial_shapes):
@@ -144,4 +144,4 @@ class LearnedQueries(BaseModule):
         """The same queries for each image (the arguments are those of every query start)."""
         bs = len(memory.tokens)
         content = self.content.weight.expand(bs, -1, -1)
-        return QueryInit(content, self.box_logits.weight.sigmoid().expand(bs, -1, -1), None)
+        return QueryInit(content, self.box_logits.weight.sigmoid().expand(bs, -1, -1), None, None)

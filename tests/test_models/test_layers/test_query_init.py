@@ -75,6 +75,7 @@ def test_selects_the_best_class_scores_without_the_decoders_norm(heads, make_mem
     best = heads.classify(tokens).max(-1).values.topk(9, 1).indices
     for image in range(2):
         torch.testing.assert_close(start.content[image], tokens[image, best[image]])
+    assert torch.equal(start.selected, best)
     torch.testing.assert_close(start.encoder_stage.cls_logits, heads.classify(heads.norm(start.content)))
 
 
@@ -149,7 +150,7 @@ def test_refused_settings(heads, make_memory):
 def test_learned_queries(heads, make_memory):
     queries = LearnedQueries(num_queries=7, dim=32)
     start = queries(make_memory(SHAPES), None, heads)
-    assert start.content.shape == (2, 7, 32) and start.encoder_stage is None
+    assert start.content.shape == (2, 7, 32) and start.encoder_stage is None and start.selected is None
     torch.testing.assert_close(start.boxes[1], queries.box_logits.weight.sigmoid())
     (start.content.sum() + start.boxes.sum()).backward()
     assert all((p.grad != 0).all() for p in queries.parameters())
