@@ -14,8 +14,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-# float32 values that are alive together while one part of something large is computed. The CPU reuses memory of this
-# size; more is asked from the system, and cleared by it, every time.
+# float32 values of one temporary while a part of something large is computed. The CPU reuses memory of this size; more
+# is asked from the system, and cleared by it, every time.
 HOST_VALUES, DEVICE_VALUES = 2**23, 2**26
 # Bytes of a result that may stay on a device.
 RESULT_BYTES = 2**30
@@ -31,7 +31,7 @@ def parts(num_rows: int, width: int, like: Tensor) -> list[slice]:
 
     Args:
         num_rows (int): Number of rows; 0 gives one empty part. A compiler or exporter sees one part.
-        width (int): float32 values that are alive together for each row.
+        width (int): float32 values of the largest temporary, for each row.
         like (Tensor): Any tensor of the device.
 
     Returns:

@@ -114,7 +114,7 @@ class MaskTask(NamedTuple):
 
     def parts(self) -> list[slice]:
         """Ranges of masks whose logits in all points are few enough to be computed together."""
-        return parts(len(self.objects), 2 * self.masks.shape[1], self.masks)
+        return parts(len(self.objects), self.masks.shape[1], self.masks)
 
     def wanted(self) -> Callable[[slice, Tensor], Tensor]:
         """Looks up the truth of some masks in their chosen points, (n, num_points) both."""

@@ -44,7 +44,7 @@ def by_device(sampler, points, features, embeds, masks, objects):
 @pytest.mark.parametrize('twin', [on_host, by_device])
 def test_losses_and_gradients_are_the_plain_ones(problem, twin, masks_at_a_time, monkeypatch):
     sampler, points, features, embeds, masks, objects = problem
-    monkeypatch.setattr(device, 'HOST_VALUES', masks_at_a_time * 2 * len(points))
+    monkeypatch.setattr(device, 'HOST_VALUES', masks_at_a_time * len(points))
     # Each mask and each loss has a weight of its own in what follows.
     weights = {name: torch.rand(7) for name in LOSSES}
     found = []
@@ -58,7 +58,7 @@ def test_losses_and_gradients_are_the_plain_ones(problem, twin, masks_at_a_time,
 @pytest.mark.parametrize(('num_masks', 'masks_at_a_time'), [(0, 3), (1, 3), (7, 3), (7, 1), (9, 3), (7, 0.5), (7, 2.5)])
 def test_parts_are_as_few_as_stay_small_enough(problem, num_masks, masks_at_a_time, monkeypatch):
     sampler, points, features, _, masks, _ = problem
-    monkeypatch.setattr(device, 'HOST_VALUES', int(masks_at_a_time * 2 * len(points)))
+    monkeypatch.setattr(device, 'HOST_VALUES', int(masks_at_a_time * len(points)))
     objects = torch.zeros(num_masks).long()
     task = MaskTask(PointFeatures.sample(features, points), masks, objects, sampler.select, LOSSES)
     parts = [list(range(num_masks))[part] for part in task.parts()]

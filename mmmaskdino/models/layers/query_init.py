@@ -113,7 +113,7 @@ class EncoderQuerySelection(BaseModule):
         if self.initial_boxes == 'predicted':
             return boxes
         initial = []
-        width = 2 * len(boxes) * mask_features[0, 0].numel()
+        width = len(boxes) * mask_features[0, 0].numel()
         for part in parts(boxes.shape[1], width, boxes):
             masks = decode_masks(stage.mask_embeds[:, part], mask_features) > 0
             initial.append(boxes_from_query_masks(masks, boxes[:, part], self.initial_boxes))

@@ -110,7 +110,7 @@ def mask_losses(
             return plain_mask_losses(embeds, features, masks[objects], sampler, losses)
 
         found = []
-        for part in parts(len(embeds), 4 * masks.shape[1], embeds):
+        for part in parts(len(embeds), masks.shape[1], embeds):
             found.append(checkpoint(some_losses, embeds[part], objects[part], use_reentrant=False))
     return {name: torch.cat([values[name] for values in found]) for name in losses}
 

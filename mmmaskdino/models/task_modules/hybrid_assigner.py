@@ -70,9 +70,8 @@ class HybridHungarianAssigner:
     def _costs(self, stages: StagePrediction, objects: InstanceData, features: PointFeatures | None) -> Tensor:
         """(num_stages * num_queries * num_gts,) costs of an image, in float32; some queries of all stages at a time."""
         queries = stages.map(lambda field: field.flatten(0, 1))
-        # Of each query: its logits, and what two costs make of them, in all points; its costs of all objects.
-        width = queries.cls_logits.shape[1] + 8 * len(objects)
-        width += 0 if features is None else 4 * objects.masks.shape[1]
+        # Of each query: its logits in all points, or the corners of its overlaps with all objects.
+        width = 2 * len(objects) if features is None else max(2 * len(objects), objects.masks.shape[1])
         costs = []
         for part in parts(len(queries.boxes), width, queries.boxes):
             candidates = Candidates(queries.map(lambda field, part=part: field[part]), features)

@@ -121,7 +121,7 @@ def test_box_of_an_invalid_token_is_the_whole_canvas(heads, make_memory):
 @pytest.mark.parametrize('convention', ['tight', 'bitmask', 'mask2box'])
 def test_mask_enhanced_boxes(heads, make_memory, convention, masks_at_a_time, monkeypatch):
     seen = []
-    monkeypatch.setattr(device, 'HOST_VALUES', masks_at_a_time * 2 * 2 * 16 * 24)
+    monkeypatch.setattr(device, 'HOST_VALUES', masks_at_a_time * 2 * 16 * 24)
     monkeypatch.setattr(query_init, 'decode_masks', lambda e, f: seen.append(e.shape[1]) or decode_masks(e, f))
     memory, features = make_memory(SHAPES), torch.randn(2, 16, 16, 24)
     torch.manual_seed(3)
