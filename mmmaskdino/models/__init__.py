@@ -1,3 +1,5 @@
+"""The model: the method of the paper, and nothing else; what makes it fast or small is in mmmaskdino/ops."""
+
 from mmmaskdino.stack import mmseg_works
 
 from . import ablations, backbones, dense_heads, detectors, layers, losses, necks, seg_heads, task_modules, tta

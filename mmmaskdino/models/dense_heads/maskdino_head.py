@@ -201,6 +201,7 @@ class MaskDINOHead(BaseModule):
             HeadOutput: All stages.
         """
         mask_features, memory, start = self._start(features, sizes)
+        # Unified denoising: noised boxes and labels are to become objects with their masks (paper, section 3.3).
         groups = self.denoising and self.denoising(targets, start.content.shape[1], most_objects)
         content, boxes = self._join(start, groups)
         mask = None if groups is None else groups.attention_mask
@@ -220,6 +221,7 @@ class MaskDINOHead(BaseModule):
 
     def _start(self, features: Sequence[Tensor], sizes: Sizes | None) -> tuple[Tensor | None, Memory, QueryInit]:
         mask_features, memory = self.pixel_decoder(features, sizes if self.mask_padding else None)
+        # Unified query selection: the encoder's best tokens start the decoder (paper, section 3.3).
         return mask_features, memory, self.query_init(memory, mask_features, self.heads)
 
     def _join(self, start: QueryInit, groups: DenoisingGroups | None) -> tuple[Tensor, Tensor]:

@@ -1,3 +1,5 @@
+"""The parts of the network after the backbone: pixel decoder, query start, decoder, prediction heads."""
+
 from .deformable_attention import DeformableAttention
 from .pixel_decoder import MaskDINOPixelDecoder
 from .prediction_heads import PredictionHeads, decode_masks

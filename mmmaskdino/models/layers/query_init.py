@@ -112,6 +112,7 @@ class EncoderQuerySelection(BaseModule):
         boxes = stage.boxes.detach()
         if self.initial_boxes == 'predicted':
             return boxes
+        # Mask-enhanced box initialisation: early masks are better than early boxes (paper, section 3.3).
         initial = []
         width = len(boxes) * mask_features[0, 0].numel()
         for part in parts(boxes.shape[1], width, boxes):

@@ -1,3 +1,5 @@
+"""The training loss: what is compared, in which points, with which normaliser."""
+
 from .box_losses import BoxGIoULoss
 from .classification import QueryCrossEntropyLoss, QueryFocalLoss
 from .criterion import MaskDINOCriterion

@@ -101,7 +101,8 @@ class MaskDINOCriterion(nn.Module):
             targets = [t._replace(is_thing=torch.ones_like(t.is_thing)) for t in targets]
         features, masks = self._sample(output.mask_features, targets)
         num_objects, num_denoised = self._num_objects(targets, output)
-        # One matching for all stages; it is the one place of a training step that waits for the device.
+        # Hybrid matching: by class, box and mask (paper, section 3.3), of all stages together. It is the one place of a
+        # training step that waits for the device.
         stages, names = output.matching, _prefixes(len(output.matching.boxes))
         if output.encoder is not None:
             stages = output.encoder.map(lambda *fields: torch.cat(fields), stages)

@@ -1,3 +1,5 @@
+"""Necks between a backbone and the head."""
+
 from .simple_feature_pyramid import SimpleFeaturePyramid
 
 __all__ = ['SimpleFeaturePyramid']

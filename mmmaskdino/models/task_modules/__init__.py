@@ -1,3 +1,5 @@
+"""What training needs beside the network: matching, its costs, denoising."""
+
 from .denoising import ContrastiveDenoisingGenerator, DenoisingGenerator
 from .hybrid_assigner import HybridHungarianAssigner
 from .match_costs import BoxGIoUCost, BoxL1Cost, PointBCECost, PointDiceCost, ThingOnlyCost
