@@ -40,7 +40,16 @@ class Candidates:
 
     @cached_property
     def masks(self) -> Tensor:
-        """(n, num_points) mask logits in the matching points."""
+        """(n, num_points) mask logits in the matching points.
+
+        Raises:
+            ValueError: In a model without masks.
+        """
+        if self._features is None:
+            raise ValueError(
+                'a matching cost compares masks, but the model has none (mask_dims=None): take the cost out of '
+                'criterion.assigner.match_costs, or train with masks'
+            )
         return self._features.logits(self._embeds)
 
 

@@ -224,3 +224,9 @@ def test_mask_logits_that_no_cost_reads_are_not_computed(make_assigner, make_tar
     monkeypatch.setattr(PointFeatures, 'logits', lambda *args: pytest.fail('computed'))
     targets = make_targets([3, 2])
     make_assigner([dict(type='BoxL1Cost')]).assign(random_stages(), targets, *points_of(targets))
+
+
+def test_a_cost_of_masks_in_a_model_without_masks(make_assigner, make_targets):
+    stages = random_stages()._replace(mask_embeds=None)
+    with pytest.raises(ValueError, match=r'compares masks, but the model has none .*match_costs'):
+        make_assigner().assign(stages, make_targets([3, 2]), None, None)
