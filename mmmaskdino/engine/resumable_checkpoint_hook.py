@@ -1,6 +1,7 @@
 """Checkpoints that survive whatever stops a run."""
 
 import copy
+import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +15,13 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from mmmaskdino.engine.atomic_backend import PARTIAL_SUFFIX
+from mmmaskdino.engine.resumed_schedule import follow_config
 
 _RECORDS = ('keep_ckpt_ids', 'last_ckpt', 'best_ckpt_path', 'best_ckpt_path_dict')
+
+
+class CheckpointError(RuntimeError):
+    """No checkpoint can be written, so going on would lose the work."""
 
 
 @HOOKS.register_module()  # of mmengine, so that mmdet and mmseg find it
@@ -24,12 +30,16 @@ class ResumableCheckpointHook(CheckpointHook):
 
     A checkpoint has its name only when all of it is on the disk, and the old ones are removed only then: mmengine
     removes before it writes. When one cannot be written, the run goes on with the last one kept, for
-    `max_failures` times in a row; but not at the end of training, whose result would be lost.
+    `max_failures` times in a row; but not at the end of training, whose result would be lost. The best checkpoint
+    (`save_best`) needs no `rule` for the metrics of this package either, and a metric that could not be measured (nan,
+    or COCO's -1) is not the best.
 
     Args:
         max_failures (int): Checkpoints in a row that may fail to be written; the next failure stops the run.
         kwargs: The arguments of mmengine's `CheckpointHook`.
     """
+
+    _default_greater_keys = [*CheckpointHook._default_greater_keys, 'PQ', 'SQ', 'RQ', 'Fscore', 'Recall']
 
     def __init__(self, *args: Any, max_failures: int = 3, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -54,6 +64,8 @@ class ResumableCheckpointHook(CheckpointHook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Refuse to resume from weights alone, which would start the optimiser anew without a word.
 
+        What the config says of the optimiser and the schedule holds in a resumed run, too.
+
         Args:
             runner: The runner.
             checkpoint: What was loaded.
@@ -61,29 +73,47 @@ class ResumableCheckpointHook(CheckpointHook):
         Raises:
             ValueError: The run is to be resumed, and the state of the optimiser is not in the file.
         """
-        if runner._resume and self.save_optimizer and 'optimizer' not in checkpoint:
+        if not runner._resume:
+            return
+        if self.save_optimizer and 'optimizer' not in checkpoint:
             raise ValueError(
                 f'{runner._load_from} holds no state of the optimiser, so training cannot go on from it (best_*.pth '
                 'and published files are weights alone). Resume from an iter_*.pth, or start from its weights with '
                 'load_from and without --resume'
             )
+        if message := follow_config(runner, checkpoint):
+            runner.logger.warning(message)
 
     def save(self, runner: Runner, iteration: int) -> None:
-        """Save a checkpoint now.
+        """Save a checkpoint now, if the last one is not of this iteration.
 
         Args:
             runner: The runner, of a training by iterations.
             iteration: How many iterations it holds.
         """
-        self._save_checkpoint_with_step(runner, iteration, meta=dict(epoch=runner.epoch, iter=iteration))
+        if not self.has_saved(iteration):
+            self._save_checkpoint_with_step(runner, iteration, meta=dict(epoch=runner.epoch, iter=iteration))
+
+    def has_saved(self, iteration: int) -> bool:
+        """Whether the last checkpoint of this run is of an iteration."""
+        return self.last_ckpt is not None and Path(self.last_ckpt).name == self.filename_tmpl.format(iteration)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         with self._keeping_the_old(runner):
             super()._save_checkpoint_with_step(runner, step, meta)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        measured = {name: score if _is_measured(score) else None for name, score in metrics.items()}
+        for name in self.key_indicators if self.save_best else ():
+            if name != 'auto' and measured.setdefault(name) is None:
+                reason = (
+                    f'it is {metrics[name]}: there was nothing to measure it on'
+                    if name in metrics
+                    else f'it is not among {list(metrics)}'
+                )
+                runner.logger.warning(f'save_best: no best checkpoint by {name} after this evaluation: {reason}')
         with self._keeping_the_old(runner):
-            super()._save_best_checkpoint(runner, metrics)
+            super()._save_best_checkpoint(runner, measured)
 
     @contextmanager
     def _keeping_the_old(self, runner: Runner) -> Iterator[None]:
@@ -98,10 +128,12 @@ class ResumableCheckpointHook(CheckpointHook):
         try:
             with self.file_backend.removing_afterwards():
                 yield
-        except OSError as error:
+        except BaseException as error:
             self.__dict__.update(records)
             runner.message_hub.runtime_info.clear()
             runner.message_hub.runtime_info.update(runtime_info)
+            if not isinstance(error, OSError):  # a signal, for instance
+                raise
             self._count_failure(runner, error)
         else:
             self.num_failures = 0
@@ -116,8 +148,13 @@ class ResumableCheckpointHook(CheckpointHook):
             f'complete one is {self.last_ckpt or "none"}'
         )
         if self.num_failures > self.max_failures or runner.iter + 1 >= runner.max_iters:
-            raise RuntimeError(f'{message}. Make room and go on from it with --resume') from error
+            raise CheckpointError(f'{message}. Make room and go on from it with --resume') from error
         runner.logger.error(
             f'{message}. Training goes on; failure {self.num_failures} in a row, the run stops after '
             f'{self.max_failures} (max_failures)'
         )
+
+
+def _is_measured(score: Any) -> bool:
+    """Whether a metric is a number; COCO says -1 where there is nothing to measure."""
+    return score is not None and not math.isnan(score) and score != -1
