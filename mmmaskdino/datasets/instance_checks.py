@@ -60,7 +60,8 @@ class InstanceChecker:
                 )
         self._check_ids(annotations)
         if not annotations:
-            self.report.warn('no annotation at all: every image counts as one without objects', 'whole file')
+            result = ', so AP cannot be measured' if self.for_evaluation else ''
+            self.report.warn(f'no annotation at all: every image counts as one without objects{result}', 'whole file')
 
     def _check_ids(self, annotations: list[dict]) -> None:
         images = defaultdict(list)
