@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from argparse import Namespace
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.runner import EpochBasedTrainLoop
+from mmengine.runner.base_loop import BaseLoop
 
 from mmmaskdino.apis.launch import build_runner, load_config, prepare_launcher
 from mmmaskdino.engine import find_resumable_checkpoint, is_complete
@@ -35,8 +38,35 @@ def build_train_config(args: Namespace) -> Config:
 
 
 def train(cfg: Config) -> None:
-    """Train as the config says. The runner is gone afterwards, as `process_group` wants it."""
-    build_runner(cfg).train()
+    """Train as the config says. The runner is gone afterwards, as `process_group` wants it.
+
+    Raises:
+        ValueError: The training would never end.
+    """
+    runner = build_runner(cfg)
+    check_epochs_end(runner.train_loop)
+    runner.train()
+
+
+def check_epochs_end(loop: BaseLoop) -> None:
+    """Refuse a training by epochs whose sampler has no end, so that the first epoch had none.
+
+    Args:
+        loop: The training loop.
+
+    Raises:
+        ValueError: Naming the sampler and what to set.
+    """
+    sampler = getattr(loop.dataloader, 'sampler', None)
+    if not isinstance(loop, EpochBasedTrainLoop) or not hasattr(sampler, '__len__'):
+        return
+    expected = len(sampler)
+    if sum(1 for _ in itertools.islice(sampler, expected + 1)) > expected:
+        raise ValueError(
+            f'train_dataloader.sampler: {type(sampler).__name__} has no end, so an epoch with it never ends; set '
+            "train_dataloader.sampler=dict(type='DefaultSampler', shuffle=True) for train_cfg.type="
+            f'{type(loop).__name__}, or train by iterations (ResumableTrainLoop)'
+        )
 
 
 def enable_amp(cfg: Config) -> None:

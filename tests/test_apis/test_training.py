@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.dataset import InfiniteSampler
+from mmengine.registry import DATA_SAMPLERS
+from mmengine.runner import EpochBasedTrainLoop
 
-from mmmaskdino.apis.training import build_train_config
+from mmmaskdino.apis.training import build_train_config, check_epochs_end
 from mmmaskdino.cli import train
 
 
@@ -89,3 +94,17 @@ def test_resume_from_a_named_checkpoint(build: Any, checkpoint: Path, tmp_path: 
     assert (cfg.resume, cfg.load_from) == (True, str(checkpoint))
     with pytest.raises(ValueError, match='missing.pth'):
         build('', '--resume', str(tmp_path / 'missing.pth'))
+
+
+@pytest.mark.parametrize(('sampler', 'is_endless'), [('InfiniteSampler', True), ('DefaultSampler', False)])
+def test_epochs_with_an_endless_sampler_are_refused(sampler: str, is_endless: bool) -> None:
+    loop = EpochBasedTrainLoop.__new__(EpochBasedTrainLoop)
+    loop.dataloader = SimpleNamespace(sampler=DATA_SAMPLERS.build(dict(type=sampler, dataset=range(5))))
+    wanted = 'train_dataloader.sampler: InfiniteSampler has no end.*DefaultSampler'
+    with pytest.raises(ValueError, match=wanted) if is_endless else nullcontext():
+        check_epochs_end(loop)
+
+
+def test_iterations_may_have_an_endless_sampler() -> None:
+    loop = SimpleNamespace(dataloader=SimpleNamespace(sampler=InfiniteSampler(range(5))))
+    check_epochs_end(loop)
