@@ -8,14 +8,13 @@ default_hooks = dict(
     checkpoint=dict(type='ResumableCheckpointHook', by_epoch=False, interval=5000, max_keep_ckpts=3),
     sampler_seed=dict(type='DistSamplerSeedHook'),
     visualization=dict(type='DetVisualizationHook'),
+    class_count=dict(type='ClassCountCheckHook'),
+    class_matching=dict(type='ClassMatchingHook'),
+    bounded_history=dict(type='BoundedHistoryHook'),
+    non_finite=dict(type='NonFiniteHook'),
+    stop_signal=dict(type='StopSignalHook'),
 )
-custom_hooks = [
-    dict(type='ClassCountCheckHook'),
-    dict(type='ClassMatchingHook'),
-    dict(type='BoundedHistoryHook'),
-    dict(type='NonFiniteHook'),
-    dict(type='StopSignalHook'),
-]
+custom_hooks = []  # one's own, beside all of these
 
 env_cfg = dict(
     cudnn_benchmark=False,

@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from mmmaskdino.engine.safety_hook import SafetyHook
+
 
 @HOOKS.register_module()  # of mmengine, so that mmdet and mmseg find it
-class BoundedHistoryHook(Hook):
+class BoundedHistoryHook(SafetyHook):
     """Keeps the last values of each loss; mmengine keeps a million, copies all of them at each iteration, and writes
     them into each checkpoint.
 

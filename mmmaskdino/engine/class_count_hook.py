@@ -3,14 +3,15 @@
 from collections.abc import Iterator
 from typing import Any
 
-from mmdet.registry import HOOKS
-from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from mmmaskdino.engine.safety_hook import SafetyHook
 
-@HOOKS.register_module()
-class ClassCountCheckHook(Hook):
+
+@HOOKS.register_module()  # of mmengine, so that mmdet and mmseg find it
+class ClassCountCheckHook(SafetyHook):
     """Refuses to start when the head and a dataset do not have the same classes.
 
     Fewer classes in the head end in an index error on the device somewhere in the first epoch, more of them in silence.

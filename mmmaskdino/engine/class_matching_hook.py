@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 
-from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from mmengine.runner.base_loop import BaseLoop
 
 from mmmaskdino.converters.classes import adapt_classes, head_prefix
+from mmmaskdino.engine.safety_hook import SafetyHook
 
 
 @HOOKS.register_module()  # of mmengine, so that mmdet and mmseg find it
-class ClassMatchingHook(Hook):
+class ClassMatchingHook(SafetyHook):
     """Fits the class head and the label embedding of a loaded checkpoint to the classes of the run.
 
     Classes are matched by the names in the checkpoint's `meta.dataset_meta.classes` and in the dataset's metainfo. The

@@ -4,13 +4,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.optim import Optimizer
+
+from mmmaskdino.engine.safety_hook import SafetyHook
 
 ACTIONS = ('skip', 'stop')
 
@@ -20,7 +20,7 @@ class NonFiniteError(RuntimeError):
 
 
 @HOOKS.register_module()  # of mmengine, so that mmdet and mmseg find it
-class NonFiniteHook(Hook):
+class NonFiniteHook(SafetyHook):
     """Leaves a step out whose gradient is NaN or inf, and says in which images and losses that began.
 
     Weights, state of the optimiser and running statistics of norms stay as they were before the iteration. In a run of
@@ -112,6 +112,10 @@ class NonFiniteHook(Hook):
                 'rate, in bfloat16 or float32, or with the images mended that the log names'
             )
 
+    def restore_statistics(self) -> None:
+        """Put the running statistics of norms back to those before the iteration under way."""
+        self._restore_statistics(is_faulty=True)
+
     def _restore_statistics(self, is_faulty: bool) -> None:
         for buffer, last_good in self._norms:
             source, target = (last_good, buffer) if is_faulty else (buffer, last_good)
@@ -129,12 +133,7 @@ def _gradient_norm(model: nn.Module, optimizer: Optimizer) -> float:
 def _running_statistics(model: nn.Module) -> list[Tensor]:
     """The buffers that a batch changes."""
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._NormBase)]
-    return [
-        buffer
-        for norm in norms
-        for buffer in norm.buffers(recurse=False)
-        if norm.training and torch.is_floating_point(buffer)
-    ]
+    return [buffer for norm in norms if norm.training for buffer in norm.buffers(recurse=False)]
 
 
 def _describe(iteration: int, losses: Sequence[str], data_batch: Any) -> str:

@@ -113,9 +113,8 @@ def make_config(project_root: Path, root: Path, work_dir: Path) -> Config:
     unused = ('val_cfg', 'val_dataloader', 'val_evaluator', 'train_cfg', 'train_dataloader', 'optim_wrapper')
     cfg.merge_from_dict(dict.fromkeys((*unused, 'param_scheduler')))
     loader = dict(batch_size=2, num_workers=0, persistent_workers=False, dataset=dict(data_root=f'{root}/'))
-    cfg.merge_from_dict(
-        {'test_dataloader': loader, 'work_dir': str(work_dir), 'log_level': 'ERROR', 'custom_hooks': []}
-    )
+    cfg.merge_from_dict({'test_dataloader': loader, 'work_dir': str(work_dir), 'log_level': 'ERROR'})
+    cfg.default_hooks.pop('class_count')  # this model has no head
     cfg.model = dict(type='ShiftedTruth', root=str(root))
     files = dict(ann_file=f'{root}/annotations/panoptic_val.json', seg_prefix=f'{root}/annotations/panoptic_val/')
     cfg.test_evaluator = [
