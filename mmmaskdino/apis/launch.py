@@ -7,18 +7,27 @@ import difflib
 import gc
 import inspect
 import os
+import sys
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from signal import Signals
 from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.config.utils import ConfigParsingError
 from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmmaskdino.engine.stop_signals import StopSignals, within
+from mmmaskdino.engine.worker_processes import end_workers
+
+# The hooks that mmengine adds unless they are None.
+_HOOKS_OF_MMENGINE = {'runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint'}
 # Read by mmengine from the whole config, beside the arguments of the Runner.
 _OTHER_KEYS = {
     'activation_checkpointing',
@@ -31,6 +40,7 @@ _OTHER_KEYS = {
     'strategy',
     'sync_bn',
 }
+_SECONDS_TO_LEAVE = 20
 
 
 def load_config(path: str | Path, options: dict[str, Any] | None = None, work_dir: str | None = None) -> Config:
@@ -46,12 +56,12 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None, work_di
         The config, with `work_dir` set.
 
     Raises:
-        ValueError: If the file does not exist, or an option begins with a key that nothing reads.
+        ValueError: If the file does not exist or is no config, or an option begins with a key that nothing reads.
     """
     path = Path(path)
     if not path.is_file():
         raise ValueError(f'config file {path} does not exist{_suggestion(path.name, _siblings(path))}')
-    cfg = Config.fromfile(str(path))
+    cfg = _read_config(path)
     if options:
         _check_options(cfg, options)
         cfg.merge_from_dict(options)
@@ -59,6 +69,8 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None, work_di
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / path.stem)
+    _drop_hooks_set_to_none(cfg)
+    _suit_loaders_without_workers(cfg)
     return cfg
 
 
@@ -94,6 +106,31 @@ def build_runner(cfg: Config) -> Runner:
 
 
 @contextmanager
+def guarded_run() -> Iterator[None]:
+    """See to it that a run ends, whatever ends it: training and evaluation belong inside.
+
+    SIGTERM and SIGHUP, where the training itself does not listen to them, end it with 128 + their number as the status,
+    after files and processes have been cleaned up. The processes that load data are ended, whoever still holds their
+    loaders.
+
+    Raises:
+        RuntimeError: As of :func:`process_group`.
+    """
+    signals = StopSignals(('SIGTERM', 'SIGHUP'), on_first=lambda number: signals.leave())
+    signals.start()
+    try:
+        with process_group():
+            try:
+                yield
+            finally:
+                end_workers()
+    finally:
+        signals.stop()
+        if signals.received:
+            print(f'{Signals(signals.received).name} received: the run ends', file=sys.stderr)
+
+
+@contextmanager
 def process_group() -> Iterator[None]:
     """Leave the process group, if there is one, in good order after the work inside.
 
@@ -107,8 +144,10 @@ def process_group() -> Iterator[None]:
         yield
         if torch.distributed.is_initialized():
             torch.distributed.barrier()  # nobody leaves while another still waits for him
-    except RuntimeError as error:
-        if not _is_about_others(error):
+    except BaseException as error:
+        if torch.distributed.is_initialized():
+            _let_go(error)
+        if not isinstance(error, RuntimeError) or not _is_about_others(error):
             raise
         rank, num_processes = torch.distributed.get_rank(), torch.distributed.get_world_size()
         raise RuntimeError(
@@ -120,7 +159,17 @@ def process_group() -> Iterator[None]:
     finally:
         gc.collect()
         if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+            with within(_SECONDS_TO_LEAVE, status=1):  # others may not answer any more
+                torch.distributed.destroy_process_group()
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Take from the frames of an error, and of those that led to it, what they hold; its traceback can be shown."""
+    seen = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _is_about_others(error: RuntimeError) -> bool:
@@ -128,6 +177,35 @@ def _is_about_others(error: RuntimeError) -> bool:
     if not torch.distributed.is_initialized():
         return False
     return isinstance(error, torch.distributed.DistBackendError) or 'gloo' in str(error).lower()
+
+
+def _read_config(path: Path) -> Config:
+    try:
+        return Config.fromfile(str(path))
+    except ConfigParsingError as error:
+        raise ValueError(f'{path}: {error}') from error
+    except SyntaxError as error:
+        raise ValueError(f'{path}, or a config that it is based on: line {error.lineno}: {error.msg}') from error
+    except Exception as error:  # whatever the code of a config raises, or that of the modules that it imports
+        cause = error.__cause__ or error.__context__
+        because = f' ({type(cause).__name__}: {cause})' if cause else ''
+        raise ValueError(f'{path} cannot be read: {type(error).__name__}: {error}{because}') from error
+
+
+def _drop_hooks_set_to_none(cfg: Config) -> None:
+    """So that `default_hooks.NAME=None` takes any hook out; mmengine knows this of its own six only."""
+    hooks = cfg.get('default_hooks') or {}
+    for name in [name for name, hook in hooks.items() if hook is None and name not in _HOOKS_OF_MMENGINE]:
+        hooks.pop(name)
+
+
+def _suit_loaders_without_workers(cfg: Config) -> None:
+    """Take out what torch refuses without workers, since it says how to treat them."""
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = cfg.get(name)
+        if isinstance(loader, dict) and not loader.get('num_workers'):
+            for key in ('persistent_workers', 'prefetch_factor', 'timeout'):
+                loader.pop(key, None)
 
 
 def _check_options(cfg: Config, options: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import argparse
 import os
 
 from mmmaskdino.cli.arguments import add_run_arguments, add_tta_arguments
-from mmmaskdino.cli.messages import errors_as_messages
+from mmmaskdino.cli.faults import faults_as_messages
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,13 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and return the exit status."""
-    from mmmaskdino.apis.launch import process_group
+    from mmmaskdino.apis.launch import guarded_run
     from mmmaskdino.apis.testing import build_test_config, evaluate
-    from mmmaskdino.datasets.files import DataError
 
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    with errors_as_messages(ValueError):
+    with faults_as_messages():
         cfg = build_test_config(args)
-    with errors_as_messages(DataError), process_group():
+    with faults_as_messages(cfg), guarded_run():
         evaluate(cfg, args.out)
     return 0

@@ -11,7 +11,7 @@ import argparse
 import os
 
 from mmmaskdino.cli.arguments import add_run_arguments
-from mmmaskdino.cli.messages import errors_as_messages
+from mmmaskdino.cli.faults import faults_as_messages
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,13 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train and return the exit status."""
-    from mmmaskdino.apis.launch import process_group
+    from mmmaskdino.apis.launch import guarded_run
     from mmmaskdino.apis.training import build_train_config, train
-    from mmmaskdino.datasets.files import DataError
 
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    with errors_as_messages(ValueError):
+    with faults_as_messages():
         cfg = build_train_config(args)
-    with errors_as_messages(DataError), process_group():
+    with faults_as_messages(cfg), guarded_run():
         train(cfg)
     return 0

@@ -7,9 +7,10 @@ from mmmaskdino.engine.compile_hook import CompileHook
 from mmmaskdino.engine.fused_adamw import FusedAdamW
 from mmmaskdino.engine.non_finite_hook import NonFiniteError, NonFiniteHook
 from mmmaskdino.engine.progress_hook import ProgressHook
-from mmmaskdino.engine.resumable_checkpoint_hook import ResumableCheckpointHook
+from mmmaskdino.engine.resumable_checkpoint_hook import CheckpointError, ResumableCheckpointHook
 from mmmaskdino.engine.resumable_loop import ResumableTrainLoop
 from mmmaskdino.engine.safe_loading import load_local
+from mmmaskdino.engine.safety_hook import SafetyHook
 from mmmaskdino.engine.sharded_strategy import ShardedStrategy
 from mmmaskdino.engine.stop_signal_hook import StopSignalHook
 from mmmaskdino.engine.undecayed_norm_constructor import UndecayedNormConstructor
@@ -17,6 +18,7 @@ from mmmaskdino.engine.undecayed_norm_constructor import UndecayedNormConstructo
 __all__ = [
     'AtomicLocalBackend',
     'BoundedHistoryHook',
+    'CheckpointError',
     'ClassCountCheckHook',
     'ClassMatchingHook',
     'CompileHook',
@@ -26,6 +28,7 @@ __all__ = [
     'ProgressHook',
     'ResumableCheckpointHook',
     'ResumableTrainLoop',
+    'SafetyHook',
     'ShardedStrategy',
     'StopSignalHook',
     'UndecayedNormConstructor',

@@ -1,14 +1,13 @@
 """Batches that depend on their number alone, so that a resumed run sees those that it would have seen."""
 
 import itertools
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from torch.multiprocessing import _prctl_pr_set_pdeathsig
 from torch.utils.data import BatchSampler, DataLoader, Dataset
 
 from mmmaskdino.engine.randomness import seed_all
+from mmmaskdino.engine.worker_processes import guard_workers
 
 
 class SeededIndex(NamedTuple):
@@ -108,29 +107,12 @@ class SeededLoader(DataLoader):
             pin_memory=loader.pin_memory,
             pin_memory_device=loader.pin_memory_device,
             timeout=loader.timeout,
-            worker_init_fn=_WorkerStart(loader.worker_init_fn),
+            worker_init_fn=loader.worker_init_fn,
             multiprocessing_context=loader.multiprocessing_context,
             generator=loader.generator,
             prefetch_factor=loader.prefetch_factor,
         )
+        guard_workers(self)
 
     def __iter__(self) -> Iterator[Any]:
         yield from super().__iter__()
-
-
-class _WorkerStart:
-    """Starts a worker, which then lives exactly as long as the main process.
-
-    Launchers and clusters send SIGTERM to whole groups; the main process ends its workers itself, after it has saved.
-    If it is killed, they would wait for it on some queue for ever, and hold its memory.
-    """
-
-    def __init__(self, worker_init_fn: Callable[[int], None] | None) -> None:
-        self.worker_init_fn = worker_init_fn
-
-    def __call__(self, worker_id: int) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        if hasattr(signal, 'SIGKILL'):  # not on Windows
-            _prctl_pr_set_pdeathsig(signal.SIGKILL)
-        if self.worker_init_fn is not None:
-            self.worker_init_fn(worker_id)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -7,7 +9,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmmaskdino.apis import load_config, prepare_launcher, process_group
+from mmmaskdino.apis import guarded_run, load_config, prepare_launcher, process_group
 
 CONFIG = """
 data_root = 'data/'
@@ -105,3 +107,42 @@ def test_cpus_have_no_sync_bn(config_file: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.warns(UserWarning, match='sync_bn needs GPUs'):
         prepare_launcher(cfg, 'pytorch')
     assert 'sync_bn' not in cfg and cfg.env_cfg.dist_cfg.backend == 'gloo'
+
+
+@pytest.mark.parametrize('name', ['train_dataloader', 'val_dataloader', 'test_dataloader'])
+def test_loaders_without_workers_need_no_other_change(config_file: Path, name: str) -> None:
+    loader = "dict(num_workers=2, persistent_workers=True, prefetch_factor=4, dataset=dict(type='Toy'))"
+    config_file.write_text(f'{CONFIG}\n{name} = {loader}\n')
+    assert load_config(config_file)[name].persistent_workers
+    assert load_config(config_file, {f'{name}.num_workers': 0})[name] == dict(num_workers=0, dataset=dict(type='Toy'))
+
+
+def test_any_hook_can_be_taken_out(config_file: Path) -> None:
+    config_file.write_text(f"{CONFIG}\ndefault_hooks = dict(timer=None, stop_signal=dict(type='StopSignalHook'))\n")
+    cfg = load_config(config_file, {'default_hooks.stop_signal': None})
+    assert cfg.default_hooks == dict(timer=None)  # which mmengine itself takes out
+
+
+@pytest.mark.parametrize(
+    ('text', 'said'),
+    [
+        ('model = dict(', r'toy_shapes.py, or a config that it is based on: line \d+: '),
+        ('model = nothing', "toy_shapes.py cannot be read: NameError: name 'nothing' is not defined"),
+        ("custom_imports = dict(imports=['no_such_module'])", 'toy_shapes.py cannot be read: .*no_such_module'),
+        ("_base_ = 'no_such_base.py'", 'no_such_base.py'),
+    ],
+)
+def test_a_config_that_cannot_be_read_is_named(config_file: Path, text: str, said: str) -> None:
+    config_file.write_text(text)
+    with pytest.raises(ValueError, match=said):
+        load_config(config_file)
+
+
+def test_signals_end_what_runs_in_good_order(capsys: pytest.CaptureFixture) -> None:
+    for name in ('SIGTERM', 'SIGHUP'):
+        number = getattr(signal, name)
+        before = signal.getsignal(number)
+        with pytest.raises(SystemExit, match=str(128 + number)), guarded_run():
+            os.kill(os.getpid(), number)
+        assert signal.getsignal(number) is before
+        assert capsys.readouterr().err == f'{name} received: the run ends\n'

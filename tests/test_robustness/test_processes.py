@@ -29,7 +29,7 @@ class Send(Hook):
 
 
 def test_one_of_three_dies(train_ranks, tmp_path: Path) -> None:
-    """The others end with an error that says so, well within the timeout, and the checkpoint before is whole."""
+    """The others end with an error that says so, well within the timeout, and save the last complete iteration."""
     begin = time.monotonic()
     statuses = train_ranks('died', 3, TIMEOUT, hooks={1: Send(signal.SIGKILL, 3)})
     assert statuses == [1, -signal.SIGKILL, 1]
@@ -37,7 +37,7 @@ def test_one_of_three_dies(train_ranks, tmp_path: Path) -> None:
     for rank in (0, 2):
         last_line = (tmp_path / f'died_{rank}.txt').read_text().splitlines()[-1]
         assert f'process {rank} of 3 cannot go on: another process has ended' in last_line
-    assert Path(find_resumable_checkpoint(tmp_path / 'died')).name == 'iter_2.pth'
+    assert Path(find_resumable_checkpoint(tmp_path / 'died')).name == 'iter_3.pth'
 
 
 def test_one_of_two_is_asked_to_end(train_ranks, read_losses, tmp_path: Path) -> None:

@@ -44,6 +44,25 @@ class FillDisk(Hook):
             resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
 
+class Fail(Hook):
+    """An error of a program in the forward pass or in a hook afterwards."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def before_train_iter(self, runner, *args, **kwargs) -> None:
+        if runner.iter == 3 and self.where == 'model':
+            runner.model.panoptic_head.criterion.loss_bbox.register_forward_hook(self.fail)
+
+    def after_train_iter(self, runner, *args, **kwargs) -> None:
+        if runner.iter == 3 and self.where == 'hook':
+            self.fail()
+
+    @staticmethod
+    def fail(*args, **kwargs) -> None:
+        raise RuntimeError('a fault of a program')
+
+
 class Terminate(Hook):
     """A cluster asks the job to end, more than once."""
 
@@ -114,6 +133,13 @@ def test_killed_while_a_checkpoint_is_written(train, check, tmp_path: Path) -> N
 def test_sigterm_saves_before_the_end(train, check) -> None:
     assert train('stopped', hooks=(Terminate(),)) == SIGTERM_STATUS
     check(first=3)
+
+
+@pytest.mark.parametrize(('where', 'first'), [('model', 3), ('hook', 4)])
+def test_an_error_in_an_iteration(train, check, where: str, first: int) -> None:
+    """The last complete iteration is saved: exactly, though the forward pass that failed has seen the norms."""
+    assert train('stopped', hooks=(Fail(where),)) == 1
+    check(first=first)
 
 
 def test_full_disk(train, tmp_path: Path) -> None:
