@@ -1,6 +1,5 @@
 """What the COCO datasets of this package add to mmdet's: nothing is left out silently."""
 
-import json
 import os.path as osp
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -9,8 +8,8 @@ from typing import Any
 from mmengine.logging import print_log
 
 from mmmaskdino.datasets.annotation_report import AnnotationReport
-from mmmaskdino.datasets.coco_checks import check_categories, check_lists, index_images
-from mmmaskdino.datasets.files import DataError, find_missing_files, read_file
+from mmmaskdino.datasets.coco_checks import check_categories, check_lists, index_images, read_json, tidy
+from mmmaskdino.datasets.files import DataError, find_missing_files
 from mmmaskdino.datasets.image_loading import with_checked_image_loader
 from mmmaskdino.datasets.left_out import LeftOutList, check_on_fault
 
@@ -98,8 +97,6 @@ class CheckedDatasetMixin(NamedErrorsMixin):
         kwargs: The arguments of mmdet's dataset.
     """
 
-    CLASSES_IN_ANY_ORDER = False
-
     def __init__(self, *, pipeline: Sequence[dict | Callable] = (), **kwargs: Any) -> None:
         super().__init__(pipeline=with_checked_image_loader(pipeline), **kwargs)
 
@@ -116,10 +113,9 @@ class CheckedDatasetMixin(NamedErrorsMixin):
         self._check_config(report)
         content = self._read_annotations()
         check_lists(content, report, annotations_optional=self.test_mode)
+        content = tidy(content, report)
         images = index_images(content['images'], report)
-        self.cat_ids = check_categories(
-            content['categories'], self.metainfo['classes'], report, self.CLASSES_IN_ANY_ORDER
-        )
+        self.cat_ids = check_categories(content['categories'], self.metainfo['classes'], report)
         self.cat2label = {cat_id: label for label, cat_id in enumerate(self.cat_ids)}
         annotations = self._check_annotations(content, images, report)
         self._check_files([image for image in images.values() if image is not None], report)
@@ -160,17 +156,15 @@ class CheckedDatasetMixin(NamedErrorsMixin):
         report.raise_errors()
 
     def _read_annotations(self) -> Any:
-        content = read_file(self.ann_file, self.backend_args)
-        try:
-            return json.loads(content)
-        except ValueError as error:
-            raise DataError(f'{self.ann_file}: not a valid json file ({error})') from error
+        return read_json(self.ann_file, self.backend_args)
 
     def _check_files(self, images: list[dict], report: AnnotationReport) -> None:
-        paths = {osp.join(self.data_prefix['img'], image['file_name']): image['id'] for image in images}
-        for path in find_missing_files(paths, self.backend_args):
-            message = f'image {paths[path]}: no file at {path} (data_root, data_prefix.img and file_name)'
-            report.image_error(message, [paths[path]])
+        check_image_files(
+            [(image, osp.join(self.data_prefix['img'], image['file_name'])) for image in images],
+            'data_root, data_prefix.img and file_name',
+            report,
+            self.backend_args,
+        )
 
     def filter_data(self) -> list[dict]:
         """Filter as `filter_cfg` says, and say how many images that leaves out.
@@ -195,6 +189,24 @@ class CheckedDatasetMixin(NamedErrorsMixin):
     def _place(self, idx: int) -> str:
         data_info = self.get_data_info(idx)
         return f'image {data_info["img_id"]} ({data_info["img_path"]}) of {self.ann_file}'
+
+
+def check_image_files(
+    images: list[tuple[dict, str]], keys: str, report: AnnotationReport, backend_args: dict[str, Any] | None = None
+) -> None:
+    """Report the images whose files are missing.
+
+    Args:
+        images: Entries of the annotation file, each with the path of its image.
+        keys: What the paths are made of, for the message.
+        report: Collects the problems.
+        backend_args: Arguments of mmengine's file backend.
+    """
+    missing = set(find_missing_files({path: None for _, path in images}, backend_args))
+    for image, path in images:
+        if path in missing:
+            where, got = f'image {image["id"]}', f'no file at {path}'
+            report.fault(f'the image is not there ({keys})', where, got, image['id'], [image['id']], 'images')
 
 
 def iterate_transforms(transform: Any) -> Iterator[Any]:

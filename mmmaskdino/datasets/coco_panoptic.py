@@ -26,9 +26,6 @@ class CheckedCocoPanopticDataset(CheckedDatasetMixin, CocoPanopticDataset):
         kwargs: The arguments of mmdet's `CocoPanopticDataset`.
     """
 
-    # The panoptic metrics find categories by name; files of Cityscapes have stuff first.
-    CLASSES_IN_ANY_ORDER = True
-
     def load_data_list(self) -> list[dict]:
         """Read and check the annotation file; see the base class."""
         self.coco = self.COCOAPI()  # mmdet's parse_data_info asks it for the categories

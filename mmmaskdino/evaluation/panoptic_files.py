@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mmmaskdino.datasets.files import DataError, read_file
+from mmmaskdino.datasets import coco_checks
+from mmmaskdino.datasets.files import DataError
 from mmmaskdino.datasets.panoptic_ids import MAX_SEGMENT_ID, ids_to_rgb, read_panoptic_png
 from mmmaskdino.evaluation.output_files import OutputFolder, result_names
 from mmmaskdino.evaluation.panoptic_quality import PanopticImage
@@ -158,11 +159,7 @@ def read_json(path: str, keys: list[str], backend_args: dict[str, Any] | None = 
     Raises:
         DataError: The file is missing or unreadable, or a key is not there.
     """
-    content = read_file(path, backend_args)
-    try:
-        data = json.loads(content)
-    except ValueError as error:
-        raise DataError(f'{path}: not a json file ({error})') from error
+    data = coco_checks.read_json(path, backend_args)
     for key in keys:
         _field(data, key, path)
     return data

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from mmmaskdino.datasets.annotation_report import AnnotationReport
-from mmmaskdino.datasets.coco_checks import check_categories, check_lists, index_images
+from mmmaskdino.datasets.checked_dataset import check_image_files
+from mmmaskdino.datasets.coco_checks import check_categories, check_lists, index_images, tidy
+from mmmaskdino.datasets.coco_values import read_number
 from mmmaskdino.datasets.files import DataError, find_missing_files, read_file
 from mmmaskdino.datasets.image_loading import LoadCheckedImage
 from mmmaskdino.datasets.instance_checks import InstanceChecker
@@ -30,10 +32,11 @@ class SplitSummary:
 
     Attributes:
         split: The part.
-        classes: Names, things first.
+        classes: Names, things first; of instance data all categories, also those without any object.
         num_things: How many of them are things.
         has_masks: Whether its objects have masks.
-        problems: What must be mended, each with file and annotation.
+        problems: What must be mended, a line for each kind, with file and annotation.
+        num_repeated: How many problems more there are than lines.
         remarks: Oddities with which work can go on, and where they are.
         num_images: Images that are listed.
         sizes: (width, height) of each sound image, in pixels.
@@ -48,6 +51,7 @@ class SplitSummary:
     num_things: int = 0
     has_masks: bool = True
     problems: list[str] = field(default_factory=list)
+    num_repeated: int = 0
     remarks: dict[str, list[str]] = field(default_factory=dict)
     num_images: int = 0
     sizes: list[tuple[int, int]] = field(default_factory=list)
@@ -56,25 +60,18 @@ class SplitSummary:
     areas: list[float] = field(default_factory=list)
     objects_per_image: list[int] = field(default_factory=list)
 
-
-class _FullReport(AnnotationReport):
-    """Keeps every problem; the base class shortens long lists for the log of a run."""
-
-    def __init__(self, summary: SplitSummary) -> None:
-        super().__init__(str(summary.split.source))
-        self._summary = summary
-
-    def error(self, message: str) -> None:
-        super().error(message)
-        self._summary.problems.append(message)
-
-    def warn(self, kind: str, where: str) -> None:
-        super().warn(kind, where)
-        self._summary.remarks.setdefault(kind, []).append(where)
+    @property
+    def num_problems(self) -> int:
+        """How many there are; a fault of several annotations is one line, but counts for each."""
+        return len(self.problems) + self.num_repeated
 
 
 def check_split(
-    split: Split, classes: Sequence[str] | None = None, read_images: bool = True, on_progress: Progress = None
+    split: Split,
+    classes: Sequence[str] | None = None,
+    read_images: bool = True,
+    on_progress: Progress = None,
+    with_masks: bool = True,
 ) -> SplitSummary:
     """Check one part of a dataset as training would, and go on after the first problem.
 
@@ -83,44 +80,49 @@ def check_split(
         classes: Class names of semantic data; None names them by their index.
         read_images: Whether to read each image and PNG; without that, damaged files and wrong sizes are not found.
         on_progress: Called after each image with the number so far and that of all.
+        with_masks: Whether the masks of instance data are looked at; else they are taken as boxes alone.
 
     Returns:
         What is in it and what is wrong with it.
     """
-    summary = SplitSummary(split)
+    summary = SplitSummary(split, has_masks=with_masks)
     checks = dict(instance=_check_instance, panoptic=_check_panoptic, semantic=_check_semantic)
-    report = _FullReport(summary)
+    report = AnnotationReport(str(split.source))
     try:
         checks[split.kind](summary, report, classes, read_images, on_progress)
     except DataError as error:
-        if not summary.problems:  # else the report has raised what it holds already
+        if not report.num_errors:  # else it is the report that has raised
             summary.problems.append(str(error))
+    lines = report.lines()
+    summary.problems = lines + summary.problems
+    summary.num_repeated = report.num_errors - len(lines)
+    summary.remarks = report.remarks
     return summary
 
 
 def _check_instance(
     summary: SplitSummary, report: AnnotationReport, classes: Any, read_images: bool, on_progress: Progress
 ) -> None:
-    split = summary.split
     content, images = _read_coco(summary, report)
     categories = content['categories']
     summary.classes = tuple(category.get('name') for category in categories)
     summary.num_things = len(summary.classes)
     cat_ids = check_categories(categories, summary.classes, report)
     annotations = content['annotations']
-    summary.has_masks = any(annotation.get('segmentation') for annotation in annotations)
-    if annotations and not summary.has_masks:
+    has_masks = any(annotation.get('segmentation') for annotation in annotations)
+    summary.has_masks = summary.has_masks and has_masks
+    if annotations and not has_masks:
         report.warn('no segmentation at all: boxes can be trained, masks cannot', 'whole file')
     checker = InstanceChecker(
         images=images,
         category_names={category['id']: category['name'] for category in categories},
         cat_ids=cat_ids,
         with_mask=summary.has_masks,
-        for_evaluation=split.name != 'train',
         report=report,
     )
-    checker.check(annotations, drop_unlisted_categories=False)
-    _count(summary, {cat_id: label for label, cat_id in enumerate(cat_ids)}, images, annotations)
+    sound = checker.check(annotations, drop_unlisted_categories=False)
+    labels = {cat_id: label for label, cat_id in enumerate(cat_ids)}
+    _count(summary, labels, images, annotations if report.num_errors else sound)
     _read_images(summary, images, read_images, on_progress)
 
 
@@ -132,7 +134,7 @@ def _check_panoptic(
     categories = content['categories']
     names = {flag: tuple(c.get('name') for c in categories if bool(c.get('isthing')) == flag) for flag in (True, False)}
     summary.classes, summary.num_things = names[True] + names[False], len(names[True])
-    cat_ids = check_categories(categories, summary.classes, report, any_order=True)
+    cat_ids = check_categories(categories, summary.classes, report)
     by_id = {category['id']: category for category in categories}
     metainfo = dict(classes=summary.classes, thing_classes=names[True], stuff_classes=names[False])
     check_thing_order([by_id[cat_id] for cat_id in cat_ids], metainfo, report)
@@ -187,11 +189,11 @@ def _read_coco(summary: SplitSummary, report: AnnotationReport) -> tuple[dict, d
     split = summary.split
     content = read_json(split.source)
     check_lists(content, report, annotations_optional=False)
+    content = tidy(content, report)
     images = index_images(content['images'], report)
     summary.num_images = len(content['images'])
-    paths = {_path(split, image): image['id'] for image in images.values() if image is not None}
-    for path in find_missing_files(paths):
-        report.error(f'image {paths[path]}: no file at {path}')
+    found = [(image, _path(split, image)) for image in images.values() if image is not None]
+    check_image_files(found, 'the folder and file_name', report)
     return content, images
 
 
@@ -210,7 +212,7 @@ def _count(summary: SplitSummary, labels: dict[int, int], images: dict[Any, dict
         summary.objects[label] += 1
         per_image[image_id] += 1
         seen.add((label, image_id))
-        if isinstance(entry.get('area'), (int, float)):
+        if (read_number(entry.get('area')) or 0) > 0:
             summary.areas.append(float(entry['area']))
     summary.images.update(label for label, _ in seen)
     summary.objects_per_image = list(per_image.values())

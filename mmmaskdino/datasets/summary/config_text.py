@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+from mmengine.config import Config
 
 import mmmaskdino
 from mmmaskdino.datasets.files import DataError
 
 from .checking import SplitSummary
+from .comparison import compare_parts, find_unused_classes
 
 CONFIGS = Path(mmmaskdino.__file__).parent / '.mim' / 'configs' / 'maskdino'
 BASES = dict(
@@ -61,7 +64,7 @@ def write_config(summaries: Sequence[SplitSummary], plan: TrainingPlan, out: Pat
 
     Args:
         summaries: Of its parts, all of one kind: the one named 'train' (or the only one) is trained on, that named
-            'val' (or 'test', or else the training data) evaluated.
+            'val' (or 'test', or else the training data) evaluated. Classes without an object in any part are left out.
         plan: What it is written for.
         out: File to write; its folder is made.
 
@@ -76,18 +79,23 @@ def write_config(summaries: Sequence[SplitSummary], plan: TrainingPlan, out: Pat
     for summary in (train, val):
         if summary.problems:
             raise DataError(
-                f'{summary.split.source}: {len(summary.problems)} problem(s), the first: {summary.problems[0]}; '
+                f'{summary.split.source}: {summary.num_problems} problem(s), the first: {summary.problems[0]}; '
                 'mmmaskdino data check shows all'
             )
     if train.split.kind == 'semantic':  # without names, a part may lack the last classes
         train.classes = val.classes = max(train.classes, val.classes, key=len)
-    if train.classes != val.classes:
-        different = sorted(set(train.classes) ^ set(val.classes)) or 'the same in another order'
-        raise DataError(f'{train.split.source} and {val.split.source} have different classes: {different}')
+    problems = compare_parts([train, val])
+    if problems:
+        raise DataError('\n'.join(problems))
+    if train.split.kind == 'instance':
+        unused = find_unused_classes(summaries)
+        train = replace(train, classes=tuple(name for name in train.classes if name not in unused))
     kind = train.split.kind if train.has_masks else 'detection'
     base = plan.base or CONFIGS / BASES[kind]
     if not base.is_file():
         raise ValueError(f'the config to inherit from does not exist: {base}')
+    if kind == 'detection' and plan.base:
+        _check_for_boxes(base)
     side, batch = choose_size(kind, plan)
     text = '\n'.join(
         [
@@ -107,6 +115,16 @@ def write_config(summaries: Sequence[SplitSummary], plan: TrainingPlan, out: Pat
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, encoding='utf-8')
     return text
+
+
+def _check_for_boxes(base: Path) -> None:
+    """Refuse a config that trains masks where only boxes are trained on."""
+    pipeline = Config.fromfile(base).get('train_pipeline', [])
+    if any(step.get('with_mask') for step in pipeline):
+        raise ValueError(
+            f'{base} trains masks, and the data are taken as boxes alone; leave --base away, or name a config that '
+            f'trains boxes, as {BASES["detection"]} does'
+        )
 
 
 def _choose(summaries: Sequence[SplitSummary]) -> tuple[SplitSummary, SplitSummary]:

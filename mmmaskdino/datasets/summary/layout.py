@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+from collections import Counter
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
-from mmmaskdino.datasets.files import DataError, read_file
+from mmmaskdino.datasets import coco_checks
+from mmmaskdino.datasets.files import DataError
 
 KINDS = ('instance', 'panoptic', 'semantic')
 SPLIT_NAMES = ('train', 'val', 'test')
+KIND_KEYS = {'bbox', 'segmentation', 'segments_info'}  # of annotations, which tell what they are
 IMAGE_SUFFIXES = {'.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
 MAX_DEPTH = 3  # of the folders that are looked into
 SPLIT_OF = 'split_of'  # in a file's info: the annotation file that it is a part of, relative to its folder
@@ -115,12 +117,7 @@ def read_json(path: Path) -> Any:
 
 @lru_cache(maxsize=4)
 def _read_json(path: str, changed: int) -> Any:
-    try:
-        return json.loads(read_file(path))
-    except ValueError as error:
-        raise (
-            error if isinstance(error, DataError) else DataError(f'{path}: not a valid json file ({error})')
-        ) from error
+    return coco_checks.read_json(path)
 
 
 def list_folders(root: Path) -> list[Path]:
@@ -146,10 +143,10 @@ def _coco_kind(path: Path) -> str | None:
     annotations = content.get('annotations')
     if not isinstance(annotations, list):
         return None
-    first = next((entry for entry in annotations if isinstance(entry, dict)), {})
-    if 'segments_info' in first:
+    keys = Counter(key for entry in annotations if isinstance(entry, dict) for key in KIND_KEYS & entry.keys())
+    if keys['segments_info'] > max(keys['bbox'], keys['segmentation']):
         return 'panoptic'
-    return 'instance' if not annotations or 'bbox' in first or 'segmentation' in first else None
+    return 'instance' if not annotations or keys else None  # entries of another kind are reported with the others
 
 
 def _whole_file(path: Path) -> Path | None:
@@ -165,6 +162,8 @@ def _coco_split(root: Path, path: Path, folders: list[Path]) -> Split:
         raise DataError(f"{path}: not a COCO file of instances or segments ('images', 'annotations', 'categories')")
     content = read_json(path)
     name = _split_name(path.stem)
+    if name not in SPLIT_NAMES and path.parent != root:  # one name in several folders, such as annotations.json
+        name = next((split for split in SPLIT_NAMES if split in path.parent.name.lower()), name)
     image_names = _file_names(content['images'])
     seg_dir = None
     if kind == 'panoptic':

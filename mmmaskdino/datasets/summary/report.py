@@ -10,9 +10,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from terminaltables import AsciiTable
 
+from mmmaskdino.datasets.annotation_report import count_places
+
 from .checking import SplitSummary
 
-MAX_PLACES = 5
 MAX_BARS = 40  # classes in the picture
 
 
@@ -33,8 +34,7 @@ def format_summary(summary: SplitSummary) -> str:
         empty = summary.objects_per_image.count(0)
         lines.append(f'  objects per image: {_describe_numbers(summary.objects_per_image)}; {empty} images have none')
     for remark, places in summary.remarks.items():
-        dots = ', ...' if len(places) > MAX_PLACES else ''
-        lines.append(f'  note: {remark}: {len(places)} ({", ".join(places[:MAX_PLACES])}{dots})')
+        lines.append(f'  note: {remark}: {count_places(places)}')
     lines += [f'  problem: {problem}' for problem in summary.problems] or ['  no problems']
     return '\n'.join(lines)
 

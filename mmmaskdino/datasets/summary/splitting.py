@@ -54,7 +54,7 @@ def divide_annotations(
         )
     if summary.problems:
         raise DataError(
-            f'{source}: {len(summary.problems)} problem(s), the first: {summary.problems[0]}; mmmaskdino data check '
+            f'{source}: {summary.num_problems} problem(s), the first: {summary.problems[0]}; mmmaskdino data check '
             'shows all'
         )
     content = read_json(source)
