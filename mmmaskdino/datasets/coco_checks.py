@@ -89,7 +89,8 @@ def tidy(content: dict, report: AnnotationReport) -> dict:
 
 def count_categories(content: dict) -> Counter:
     """Number of objects, or of segments of panoptic data, of each category id."""
-    return Counter(entry['category_id'] for entry in iterate_objects(content) if _is_hashable(entry.get('category_id')))
+    ids = (entry.get('category_id') for entry in iterate_objects(content))
+    return Counter(category_id for category_id in ids if _is_hashable(category_id))
 
 
 def iterate_objects(content: dict) -> Iterator[dict]:

@@ -1,6 +1,7 @@
 """Values of annotation files as they should be: numbers, ids and flags, whatever a program wrote in their place."""
 
 import math
+import re
 from typing import Any
 
 FLAGS = {'0': 0, '1': 1, 'false': 0, 'true': 1, 'no': 0, 'yes': 1, '': 0}
@@ -18,7 +19,7 @@ def read_number(value: Any) -> float | None:
         except ValueError:
             return None
         value = int(value) if math.isfinite(value) and value == int(value) else value
-    return value if type(value) in (int, float) and math.isfinite(value) else None
+    return value if type(value) in (int, float) and _are_finite([value]) else None
 
 
 def read_numbers(values: list) -> list | None:
@@ -55,13 +56,13 @@ def read_flag(value: Any) -> int | None:
 
 def is_id(value: Any) -> bool:
     """Whether a value can be the id of something: a number or a text, not a truth value."""
-    return (type(value) in (int, float) and math.isfinite(value)) or (type(value) is str and value != '')
+    return (type(value) in (int, float) and _are_finite([value])) or (type(value) is str and value != '')
 
 
 def other_form(value: Any) -> Any:
     """The text of a whole number, the number of a text that is one; None of anything else."""
     if type(value) is int:
         return str(value)
-    if type(value) is str and value.isascii() and value.lstrip('-').isdigit() and str(int(value)) == value:
+    if type(value) is str and re.fullmatch('0|-?[1-9][0-9]{0,18}', value):
         return int(value)
     return None

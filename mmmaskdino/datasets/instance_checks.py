@@ -9,6 +9,7 @@ from mmmaskdino.datasets.coco_values import read_flag, read_number, read_numbers
 from mmmaskdino.datasets.mask_checks import NEEDED, Fault, Segmentation, is_far_outside, read_segmentation
 
 ANNOTATION_KEYS = ('image_id', 'category_id')
+KEPT, CROWDS = 'are trained on', 'are crowds'
 BOX_FORM = 'bbox must be [x, y, width, height], four finite numbers in pixels'
 TEXTS = 'annotations with numbers in quotes, taken as numbers'
 # The edges of a box and of its mask, which tools round in different ways.
@@ -49,7 +50,8 @@ class InstanceChecker:
         self.cat_ids = set(cat_ids)
         self.with_mask = with_mask
         self.report = report
-        self._objects = Counter()  # what becomes of the annotations that have no fault
+        self._uses = Counter()  # what becomes of the annotations that have no fault
+        self._first: dict[str, dict] = {}  # annotation of each use
         self._box_forms = _BoxForms(report)
 
     def check(self, annotations: list[dict], drop_unlisted_categories: bool) -> list[dict]:
@@ -110,17 +112,17 @@ class InstanceChecker:
 
     def _check_what_is_left(self) -> None:
         """Nothing to train on is no training, and a file of crowds alone gives an AP of -1."""
-        counts = self._objects
-        if not counts or counts['kept']:
+        if not self._uses or KEPT in self._uses:
             return
-        num = sum(counts.values())
-        if counts['crowd'] == num:
+        num = sum(self._uses.values())
+        first = {use: self._place(annotation) for use, annotation in self._first.items()}
+        if self._uses.keys() == {CROWDS}:
             self.report.error(
-                f'all {num} objects are crowds (iscrowd 1), so that none is left to train on or to evaluate; '
-                'set iscrowd to 0 where an annotation is one object'
+                f'all {num} objects are crowds (iscrowd 1), so that none is left to train on or to evaluate, the '
+                f'first: {first[CROWDS]}; set iscrowd to 0 where an annotation is one object'
             )
         else:
-            what = ', '.join(f'{count} {reason}' for reason, count in counts.items())
+            what = '; '.join(f'{count} {use}, the first: {first[use]}' for use, count in self._uses.items())
             self.report.error(f'none of the {num} objects is left to train on or to evaluate: {what}')
 
     def _fault(self, annotation: dict, fault: str, got: str = '') -> None:
@@ -142,13 +144,13 @@ class InstanceChecker:
         elif annotation['image_id'] not in self.images:
             self._fault(
                 annotation,
-                "no image has the image_id; add the image to 'images' or remove the annotation",
+                "no image has this id; add it to 'images' or remove the annotation",
                 f'got {as_json(annotation["image_id"])}',
             )
         elif annotation['category_id'] not in self.category_names:
             self._fault(
                 annotation,
-                f"the category id is not among the {len(self.category_names)} of the file's 'categories'; correct it "
+                f"this category id is not among the {len(self.category_names)} of the file's 'categories'; correct it "
                 'or add the category',
                 f'got {as_json(annotation["category_id"])}',
             )
@@ -179,27 +181,29 @@ class InstanceChecker:
             read['segmentation'] = shape.mask.value
         elif not self.with_mask:
             read.pop('segmentation', None)
-        self._objects[self._find_use(annotation, read, shape, image)] += 1
+        use = self._find_use(annotation, read, shape, image)
+        self._uses[use] += 1
+        self._first.setdefault(use, annotation)
         return read
 
     def _find_use(self, annotation: dict, read: dict, shape: _Shape, image: dict) -> str:
-        """'kept', or why it is no object to train on."""
+        """What an object is for, or why it is not trained on."""
         x, y, width, height = read['bbox']
         if read.get('ignore'):
             self.report.warn("annotations left out because they say 'ignore'", self._place(annotation))
-            return "that say 'ignore'"
+            return "say 'ignore'"
         if width < 1 or height < 1:
             self.report.warn('annotations left out: box below one pixel', self._place(annotation))
-            return 'with a box below one pixel'
+            return 'have a box below one pixel'
         if min(x + width, image['width']) <= max(x, 0) or min(y + height, image['height']) <= max(y, 0):
             self.report.warn('annotations left out: box outside the image', self._place(annotation))
-            return 'with a box outside the image'
+            return 'have a box outside the image'
         if read['area'] <= 0:
             self.report.warn('annotations left out: the mask has no pixel', self._place(annotation))
-            return 'with a mask without pixels'
+            return 'have a mask without pixels'
         if shape.mask is not None and shape.mask.extent and is_far_outside(shape.mask.extent, _size(image)):
             self.report.warn('polygons that reach far outside the image, cut off there', self._place(annotation))
-        return 'crowd' if read['iscrowd'] else 'kept'
+        return CROWDS if read['iscrowd'] else KEPT
 
     def _read_shape(self, annotation: dict, image: dict) -> _Shape | None:
         """Box and mask; None if one of them has a fault."""
@@ -303,9 +307,9 @@ class _BoxForms:
             inside = 0 <= x < width <= size[1] + 1 and 0 <= y < height <= size[0] + 1
             if inside and (_exceeds(corners[2], size[1]) or _exceeds(corners[3], size[0])):
                 self._odd[OUTSIDE].append(got)
-        elif not _agree(_clip(corners, size), _clip(extent, size)):
+        elif not _agree(corners, extent) and not _agree(corners, _clip(extent, size)):  # cut off or not
             form = _find_form(box, extent, size)
-            if form or not _overlap(_clip(corners, size), _clip(extent, size)):
+            if form or not _overlap(corners, extent):
                 self._odd[form].append(f'{got}, its mask has {_xywh(extent)}')
 
     def report_forms(self) -> None:

@@ -18,8 +18,8 @@ MAX_COORDINATE = 100_000
 FIRST_LETTER, LAST_LETTER = 48, 48 + 63
 
 NEEDED = (
-    'no mask: the segmentation is missing or empty; draw it, leave the image out (on_fault of the dataset), or train '
-    'boxes alone (mmmaskdino data config --boxes-only)'
+    'masks are needed, but the segmentation is missing or empty; draw it, leave the image out (on_fault of the '
+    'dataset), or train boxes alone (mmmaskdino data config --boxes-only)'
 )
 POLYGON_FORM = 'a segmentation must be a list of polygons [[x1, y1, x2, y2, x3, y3, ...], ...] or an RLE'
 

@@ -97,7 +97,7 @@ def test_writer_names_what_is_wrong(make_writer):
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        ('{"annotations": [', 'not a json file'),
+        ('{"annotations": [', 'not a valid json file'),
         ('[]', "'annotations'"),
         ('{"images": []}', "'annotations'"),
         ('{"annotations": [{"image_id": 1}, {"image_id": 1}]}', 'image 1 has two annotations'),

@@ -25,13 +25,14 @@ def compare_parts(summaries: Sequence[SplitSummary]) -> list[str]:
             first.split.kind == 'semantic' or not first.classes or not other.classes
         ):  # the latter has problems of its own
             continue
-        for summary, names in ((first, other.classes), (other, first.classes)):
-            lacking = [name for name in names if name not in summary.classes]
-            if lacking:
-                problems.append(
-                    f'{first.split.source} and {other.split.source} have different classes: {summary.split.source} '
-                    f"lacks {as_json(lacking)}; give both the same 'categories', also those without objects there"
-                )
+        pairs = ((first, other.classes), (other, first.classes))
+        lacking = {s.split.source: [name for name in names if name not in s.classes] for s, names in pairs}
+        if any(lacking.values()):
+            what = ', '.join(f'{source} lacks {as_json(names)}' for source, names in lacking.items() if names)
+            problems.append(
+                f'{" and ".join(map(str, lacking))} have different classes: {what}; give both the same '
+                "'categories', also those without objects there"
+            )
         if first.objects and other.objects and first.has_masks != other.has_masks:
             with_masks, without = (first, other) if first.has_masks else (other, first)
             problems.append(

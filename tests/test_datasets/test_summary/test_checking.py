@@ -69,12 +69,14 @@ def test_every_problem_is_listed(broken: Path) -> None:
     jpg.write_bytes(jpg.read_bytes()[:500])
     summary = check_split(split_of(broken, 'instance'))
     text = '\n'.join(summary.problems)
-    assert len(summary.problems) == 33
-    assert all(f'annotation {1000 + number} ' in text for number in range(30))
-    assert 'category id 77' in text and 'no file at' in text and '000002.jpg: the image is damaged' in text
+    assert summary.num_problems == 33 and len(summary.problems) == 4
+    assert f'30 of {len(content["annotations"])} annotations: a polygon needs at least three points' in text
+    assert all(f'annotation {1000 + number} (image 1, 000000.jpg): got the lengths [4]' in text for number in range(5))
+    assert 'also 1005 to 1029' in text
+    assert 'got 77' in text and 'no file at' in text and '000002.jpg: the image is damaged' in text
     quick = check_split(split_of(broken, 'instance'), read_images=False)
-    assert len(quick.problems) == 32
-    assert format_summary(summary).count('\n  problem: ') == 33
+    assert quick.num_problems == 32
+    assert format_summary(summary).count('\n  problem: ') == 4
 
 
 def test_files_in_which_nothing_can_be_checked(broken: Path) -> None:
@@ -153,6 +155,6 @@ SOUND = {
     'good_polygon',
     'segmentation_key_missing',
     'not_crowd_compressed_rle',
-    'box_wholly_outside_the_image',
-    'box_smaller_than_one_pixel',
+    'iscrowd_key_missing',
+    'one_good_and_one_two_point_polygon',
 }
