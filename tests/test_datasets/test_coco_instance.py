@@ -123,6 +123,17 @@ def test_in_tests_the_file_says_whether_it_has_masks(write_dataset, instance_con
     assert 'no segmentation at all' in logged[0]
 
 
+def test_boxes_alone_where_some_objects_have_masks(write_dataset, instance_content):
+    """As the detection configs set it for validation data, whose pipeline loads no annotations."""
+    instance_content['annotations'][0]['segmentation'] = []
+    root = write_dataset(instance_content)
+    arguments = {'ann_file': str(root / 'annotations.json'), 'metainfo': {'classes': ('cup', 'cat')}}
+    arguments.update(data_prefix={'img': str(root)}, pipeline=PIPELINE[::2], test_mode=True)
+    assert len(CheckedCocoDataset(with_masks=False, **arguments)) == 2
+    with pytest.raises(DataError, match='annotation 1 .*masks are needed'):
+        CheckedCocoDataset(with_masks=True, **arguments)
+
+
 def test_test_set_without_annotations(write_dataset, instance_content, logged):
     del instance_content['annotations']
     root = write_dataset(instance_content)

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from mmmaskdino.datasets import CheckedCocoDataset, DataError
 from mmmaskdino.datasets.shapes import METAINFO
 from mmmaskdino.datasets.summary import check_split, draw_summaries, find_splits, format_summary
 from mmmaskdino.datasets.summary.layout import Split
@@ -99,6 +100,42 @@ def test_boxes_alone(broken: Path) -> None:
     summary = check_split(split_of(broken, 'instance'))
     assert not summary.has_masks and not summary.problems
     assert 'no segmentation at all' in format_summary(summary) and '(detection, train)' in format_summary(summary)
+
+
+def test_boxes_alone_of_objects_with_masks(broken: Path) -> None:
+    file = broken / 'annotations' / 'instances_train.json'
+    content = json.loads(file.read_text())
+    content['annotations'][0]['segmentation'] = []
+    file.write_text(json.dumps(content))
+    split = split_of(broken, 'instance')
+    (problem,) = check_split(split).problems
+    assert f'(1 of {len(content["annotations"])} annotations)' in problem and '--boxes-only' in problem
+    summary = check_split(split, with_masks=False)
+    assert not summary.problems and not summary.has_masks
+    assert sum(summary.objects.values()) == len(content['annotations'])
+
+
+def test_the_check_judges_as_training_does(broken: Path) -> None:
+    """The same faults, whatever the part is called."""
+    for name in ('train', 'val'):
+        file = broken / 'annotations' / f'instances_{name}.json'
+        content = json.loads(file.read_text())
+        for annotation in content['annotations']:
+            annotation.pop('iscrowd')
+            annotation['id'] = f'a{annotation["id"]}'
+        content['annotations'][0]['segmentation'] = [[[1, 2], [8, 2], [8, 9]]]
+        file.write_text(json.dumps(content))
+        split = split_of(broken, 'instance', name)
+        (problem,) = check_split(split).problems
+        with pytest.raises(DataError) as caught:
+            CheckedCocoDataset(
+                ann_file=str(file),
+                data_prefix=dict(img=str(broken / name)),
+                metainfo=dict(classes=THINGS),
+                pipeline=[dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=True)],
+                test_mode=name == 'val',
+            )
+        assert str(caught.value) == f'{file}: 1 problem(s)\n  - {problem}'
 
 
 def test_panoptic_pngs_are_read(broken: Path) -> None:

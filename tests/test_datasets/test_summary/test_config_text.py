@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,34 @@ def test_boxes_alone_make_a_detection_model(summaries, tmp_path: Path) -> None:
     cfg = Config.fromfile(tmp_path / 'own.py')
     assert cfg.model.panoptic_head.mask_dims is None and cfg.val_evaluator.metric == 'bbox'
     assert 'with_mask' not in cfg.train_dataloader.dataset.pipeline[1]
+
+
+def test_boxes_alone_need_a_base_for_boxes(summaries, project_root: Path, tmp_path: Path) -> None:
+    boxes = [dataclasses.replace(summary, has_masks=False) for summary in summaries('instance')]
+    configs = project_root / 'configs' / 'maskdino'
+    with pytest.raises(ValueError, match='r18_shapes_instance.py trains masks.*leave --base away'):
+        write_config(boxes, TrainingPlan(base=configs / 'maskdino_r18_shapes_instance.py'), tmp_path / 'own.py')
+    write_config(boxes, TrainingPlan(base=configs / 'maskdino_r50_coco_detection.py'), tmp_path / 'own.py')
+
+
+def test_classes_without_objects_are_left_out(summaries, tmp_path: Path) -> None:
+    train, val = summaries('instance')
+    train, val = (dataclasses.replace(part, classes=('everything', *part.classes)) for part in (train, val))
+    for part in (train, val):
+        part.objects = Counter({label + 1: count for label, count in part.objects.items()})
+    write_config([train, val], TrainingPlan(), tmp_path / 'own.py')
+    cfg = Config.fromfile(tmp_path / 'own.py')
+    assert cfg.train_dataloader.dataset.metainfo.classes == METAINFO['thing_classes']
+    assert cfg.val_dataloader.dataset.metainfo.classes == METAINFO['thing_classes']
+    assert cfg.model.panoptic_head.num_things_classes == 6
+    assert train.classes[0] == 'everything', 'the summary is not changed'
+
+
+def test_classes_in_another_order(summaries, tmp_path: Path) -> None:
+    train, val = summaries('instance')
+    write_config([train, dataclasses.replace(val, classes=val.classes[::-1])], TrainingPlan(), tmp_path / 'own.py')
+    cfg = Config.fromfile(tmp_path / 'own.py')
+    assert cfg.val_dataloader.dataset.metainfo.classes == train.classes
 
 
 def test_base_within_the_project_is_relative(summaries, project_root: Path, tmp_path: Path) -> None:

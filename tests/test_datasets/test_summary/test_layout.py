@@ -52,6 +52,30 @@ def test_real_layouts(shared_data: Path) -> None:
     ]
 
 
+def test_one_name_of_files_in_several_folders(shapes: Path, tmp_path: Path) -> None:
+    for folder, part in (('train', 'train'), ('valid', 'val'), ('test', 'val')):
+        shutil.copytree(shapes / part, tmp_path / folder)
+        shutil.copy(shapes / 'annotations' / f'instances_{part}.json', tmp_path / folder / '_annotations.coco.json')
+    found = [(split.name, split.image_dir, split.ann_file) for split in find_splits(tmp_path)]
+    assert found == [
+        ('train', 'train', 'train/_annotations.coco.json'),
+        ('val', 'valid', 'valid/_annotations.coco.json'),
+        ('test', 'test', 'test/_annotations.coco.json'),
+    ]
+
+
+@pytest.mark.parametrize('position', [0, -1])
+def test_a_file_is_what_most_of_its_annotations_are(shapes: Path, tmp_path: Path, position: int) -> None:
+    for kind in ('instance', 'panoptic'):
+        name = 'instances_val.json' if kind == 'instance' else 'panoptic_val.json'
+        content = json.loads((shapes / 'annotations' / name).read_text())
+        tag = {'id': 99, 'image_id': content['images'][0]['id'], 'category_id': 1}
+        content['annotations'].insert(position, tag)
+        (tmp_path / name).write_text(json.dumps(content))
+        (split,) = find_splits(tmp_path / name)
+        assert split.kind == kind
+
+
 def test_label_maps_with_longer_names(tmp_path: Path) -> None:
     for name in 'abc':
         save(tmp_path / 'images' / f'{name}.jpg')
