@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from mmmaskdino.datasets.annotation_report import AnnotationReport, as_json
-from mmmaskdino.datasets.coco_values import read_flag, read_number, read_numbers
+from mmmaskdino.datasets.coco_values import is_id, read_flag, read_number, read_numbers
 from mmmaskdino.datasets.mask_checks import NEEDED, Fault, Segmentation, is_far_outside, read_segmentation
 
 ANNOTATION_KEYS = ('image_id', 'category_id')
@@ -96,19 +96,20 @@ class InstanceChecker:
                 )
 
     def _check_ids(self, annotations: list[dict]) -> None:
-        images = defaultdict(list)
-        for annotation in annotations:
-            if annotation.get('id') is not None:
-                images[as_json(annotation['id'])].append(annotation.get('image_id'))
+        ids = [annotation.get('id') for annotation in annotations]
+        counts = Counter(annotation_id for annotation_id in ids if is_id(annotation_id))
+        images = {annotation_id: [] for annotation_id, count in counts.items() if count > 1}
+        for annotation_id, annotation in zip(ids, annotations, strict=True) if images else ():
+            if is_id(annotation_id) and annotation_id in images:
+                images[annotation_id].append(annotation.get('image_id'))
         for annotation_id, image_ids in images.items():
-            if len(image_ids) > 1:
-                self.report.fault(
-                    'ids of annotations must be unique',
-                    f'annotation id {annotation_id}',
-                    f'is given {len(image_ids)} times',
-                    annotation_id,
-                    [image_id for image_id in image_ids if image_id in self.images],
-                )
+            self.report.fault(
+                'ids of annotations must be unique',
+                f'annotation id {as_json(annotation_id)}',
+                f'is given {len(image_ids)} times',
+                annotation_id,
+                [image_id for image_id in image_ids if image_id in self.images],
+            )
 
     def _check_what_is_left(self) -> None:
         """Nothing to train on is no training, and a file of crowds alone gives an AP of -1."""
@@ -231,7 +232,9 @@ class InstanceChecker:
                 self._fault(annotation, BOX_FORM, f'got {as_json(given)}')
                 return None
         elif not annotation.get('iscrowd') and not annotation.get('ignore'):
-            self._box_forms.add(self._place(annotation), box, mask and mask.extent, _size(image))
+            form = self._box_forms.find(box, mask and mask.extent, _size(image))
+            if form is not None:
+                self._box_forms.add(form, self._place(annotation), box, mask and mask.extent)
         return _Shape(box, mask)
 
     def _box_of_mask(self, annotation: dict, mask: Segmentation | None) -> list[float] | None:
@@ -282,35 +285,38 @@ class _BoxForms:
         self._num_boxes = 0
         self._odd: dict[str, list[str]] = defaultdict(list)
 
-    def add(
-        self,
-        place: str,
-        box: Sequence[float],
-        extent: tuple[float, float, float, float] | None,
-        size: tuple[int, int],
-    ) -> None:
+    def find(
+        self, box: Sequence[float], extent: tuple[float, float, float, float] | None, size: tuple[int, int]
+    ) -> str | None:
         """Look at a box.
 
         Args:
-            place: Of the annotation, for people.
             box: As it stands in the file.
             extent: Least x and y, greatest x and y of the mask in pixels; None without mask.
             size: Of the image, (h, w).
+
+        Returns:
+            What it looks like; '' if it only disagrees with its mask, None if it is right.
         """
         self._num_boxes += 1
         x, y, width, height = box
         corners = (x, y, x + width, y + height)
-        got = f'{place}: {as_json(box)}'
         if width <= 1 and height <= 1 and 0 <= x <= 1 and 0 <= y <= 1:
-            self._odd[BOX_SHARES].append(got)
-        elif extent is None:
+            return BOX_SHARES
+        if extent is None:
             inside = 0 <= x < width <= size[1] + 1 and 0 <= y < height <= size[0] + 1
-            if inside and (_exceeds(corners[2], size[1]) or _exceeds(corners[3], size[0])):
-                self._odd[OUTSIDE].append(got)
-        elif not _agree(corners, extent) and not _agree(corners, _clip(extent, size)):  # cut off or not
-            form = _find_form(box, extent, size)
-            if form or not _overlap(corners, extent):
-                self._odd[form].append(f'{got}, its mask has {_xywh(extent)}')
+            return OUTSIDE if inside and (_exceeds(corners[2], size[1]) or _exceeds(corners[3], size[0])) else None
+        if _agree(corners, extent) or _agree(corners, _clip(extent, size)):  # cut off at the border or not
+            return None
+        form = _find_form(box, extent, size)
+        return form if form or not _overlap(corners, extent) else None
+
+    def add(
+        self, form: str, place: str, box: Sequence[float], extent: tuple[float, float, float, float] | None
+    ) -> None:
+        """Remember an odd box of a form at a place."""
+        mask = '' if extent is None or form == BOX_SHARES else f', its mask has {_xywh(extent)}'
+        self._odd[form].append(f'{place}: {as_json(box)}{mask}')
 
     def report_forms(self) -> None:
         """Report forms that most boxes have as an error, and odd boxes among others as a warning."""
@@ -350,9 +356,14 @@ def _clip(box: Sequence[float], size: tuple[int, int]) -> list[float]:
 
 def _agree(first: Sequence[float], second: Sequence[float]) -> bool:
     """Whether two boxes (x1, y1, x2, y2) are the same up to how tools round."""
-    sizes = (second[2] - second[0], second[3] - second[1])
-    allowed = [max(TOLERANCE_PIXELS, TOLERANCE_SHARE * size) for size in sizes] * 2
-    return all(abs(a - b) <= limit for a, b, limit in zip(first, second, allowed, strict=True))
+    across = max(TOLERANCE_PIXELS, TOLERANCE_SHARE * (second[2] - second[0]))
+    down = max(TOLERANCE_PIXELS, TOLERANCE_SHARE * (second[3] - second[1]))
+    return (
+        abs(first[0] - second[0]) <= across
+        and abs(first[1] - second[1]) <= down
+        and abs(first[2] - second[2]) <= across
+        and abs(first[3] - second[3]) <= down
+    )
 
 
 def _overlap(first: Sequence[float], second: Sequence[float]) -> bool:

@@ -14,6 +14,7 @@ from mmmaskdino.datasets.coco_values import read_number, read_numbers
 MIN_POLYGON_NUMBERS = 6
 # The time and memory of drawing a polygon grow with its length, far outside the image, too.
 MAX_COORDINATE = 100_000
+MAX_RUN = 2**31  # no image has so many pixels
 # Letters of compressed run lengths: five bits each and a sixth that says whether more follow.
 FIRST_LETTER, LAST_LETTER = 48, 48 + 63
 
@@ -65,15 +66,14 @@ def read_segmentation(value: Any, size: Sequence[int]) -> Segmentation | Fault:
 
 
 def _read_polygons(polygons: list) -> Segmentation | Fault:
-    for polygon in polygons:
-        if not isinstance(polygon, list):
-            return Fault(POLYGON_FORM, f'got {as_json(polygons)}')
-        if any(isinstance(number, (list, dict)) for number in polygon):
-            form = 'a polygon must be one list of numbers, [[x1, y1, x2, y2, ...], ...], not a list of points'
-            return Fault(form, f'got {as_json(polygons)}')
+    if set(map(type, polygons)) != {list}:
+        return Fault(POLYGON_FORM, f'got {as_json(polygons)}')
     numbers = [read_numbers(polygon) for polygon in polygons]
     if None in numbers:
         wrong = next(value for value in chain(*polygons) if read_number(value) is None)
+        if isinstance(wrong, (list, dict)):
+            form = 'a polygon must be one list of numbers, [[x1, y1, x2, y2, ...], ...], not a list of points'
+            return Fault(form, f'got {as_json(polygons)}')
         return Fault('values of a polygon must be finite numbers', f'got {as_json(wrong)}')
     lengths = [len(polygon) for polygon in polygons]
     if any(length % 2 for length in lengths):
@@ -83,8 +83,8 @@ def _read_polygons(polygons: list) -> Segmentation | Fault:
         return Fault(
             'a polygon needs at least three points (6 values); draw it again or remove it', f'got the lengths {lengths}'
         )
-    xs, ys = [x for polygon in kept for x in polygon[::2]], [y for polygon in kept for y in polygon[1::2]]
-    extent = (min(xs), min(ys), max(xs), max(ys))
+    xs, ys = [polygon[::2] for polygon in kept], [polygon[1::2] for polygon in kept]
+    extent = (min(map(min, xs)), min(map(min, ys)), max(map(max, xs)), max(map(max, ys)))
     farthest = max(extent, key=abs)
     if abs(farthest) > MAX_COORDINATE:
         text = f'a polygon has a point more than {MAX_COORDINATE} pixels away; correct or remove it'
@@ -117,19 +117,20 @@ def _read_rle(rle: dict, size: Sequence[int]) -> Segmentation | Fault:
             'the run lengths of an RLE must add up to the pixels of its image, height x width',
             f'expected {height * width}, got {int(runs.sum())}',
         )
-    value = rle
-    if given != [height, width] or (isinstance(counts, list) and set(map(type, counts)) != {int}):
-        value = dict(rle, size=[height, width], counts=counts if isinstance(counts, str) else runs.tolist())
-    from_texts = isinstance(counts, list) and any(isinstance(count, str) for count in counts)
+    value, from_texts = rle, False
+    if isinstance(counts, list) and set(map(type, counts)) != {int}:
+        value, from_texts = dict(rle, counts=runs.tolist()), str in map(type, counts)
+    if given != [height, width] or set(map(type, given)) != {int}:
+        value = dict(value, size=[height, width])
     return Segmentation(value, _extent_of_runs(runs, height), from_texts=from_texts)
 
 
 def _read_run_list(counts: list) -> np.ndarray | Fault:
     numbers = read_numbers(counts)
-    if numbers is None or any(number != int(number) for number in numbers):
+    if numbers is None or (set(map(type, numbers)) != {int} and any(number != int(number) for number in numbers)):
         wrong = next(value for value in counts if (number := read_number(value)) is None or number != int(number))
         return Fault('the run lengths of an RLE must be whole numbers', f'got {as_json(wrong)}')
-    if max(map(abs, numbers)) > 2**31:
+    if max(numbers) > MAX_RUN or min(numbers) < -MAX_RUN:
         return Fault('the run lengths of an RLE must be those of an image', f'got {as_json(max(numbers, key=abs))}')
     return np.array(numbers, np.int64)
 

@@ -109,7 +109,7 @@ def test_annotation_ids_are_unique(instance_content):
     )
 
 
-@pytest.mark.parametrize('given', ['a7f3', None, 0, 3.0])
+@pytest.mark.parametrize('given', ['a7f3', None, 0, 4.0])
 def test_any_id_will_do(change, given):
     report, _, remarks = change({'id': given})
     assert report.num_errors == 0 and not remarks
