@@ -118,7 +118,7 @@ def _tidy_image(image: dict, report: AnnotationReport) -> dict:
 
 def _match_ids(annotations: list[dict], key: str, entries: list[dict], report: AnnotationReport) -> list[dict]:
     """Give annotations the ids of the entries they mean, where one has a number and the other its text."""
-    known = {entry['id'] for entry in entries if _is_hashable(entry.get('id'))}
+    known = {entry['id'] for entry in entries if is_id(entry.get('id'))}
     matched = []
     for annotation in annotations:
         given = annotation.get(key)

@@ -52,6 +52,7 @@ class InstanceChecker:
         self.report = report
         self._uses = Counter()  # what becomes of the annotations that have no fault
         self._first: dict[str, dict] = {}  # annotation of each use
+        self._seen: set[int] = set()
         self._box_forms = _BoxForms(report)
 
     def check(self, annotations: list[dict], drop_unlisted_categories: bool) -> list[dict]:
@@ -133,7 +134,8 @@ class InstanceChecker:
     def _place(self, annotation: dict) -> str:
         image = self.images.get(annotation.get('image_id'))
         file_name = f', {image["file_name"]}' if image else ''
-        return f'annotation {annotation.get("id")} (image {annotation.get("image_id")}{file_name})'
+        numbers = f'annotation {as_json(annotation.get("id"))} (image {as_json(annotation.get("image_id"))}'
+        return f'{numbers}{file_name})'
 
     def _read_annotation(self, annotation: dict) -> dict | None:
         """The annotation in the form that training expects; None if it has a fault."""
@@ -182,6 +184,11 @@ class InstanceChecker:
             read['segmentation'] = shape.mask.value
         elif not self.with_mask:
             read.pop('segmentation', None)
+        what = hash((read['image_id'], read['category_id'], *read['bbox']))
+        if what in self._seen:
+            kind = 'annotations with the image, category and box of another'
+            self.report.warn(kind, self._place(annotation))
+        self._seen.add(what)
         use = self._find_use(annotation, read, shape, image)
         self._uses[use] += 1
         self._first.setdefault(use, annotation)
@@ -193,15 +200,16 @@ class InstanceChecker:
         if read.get('ignore'):
             self.report.warn("annotations left out because they say 'ignore'", self._place(annotation))
             return "say 'ignore'"
+        if self.with_mask and not shape.mask.has_pixels(_size(image)):
+            read['area'] = 0  # with which mmdet leaves it out
+            self.report.warn('annotations left out: the mask has no pixel in the image', self._place(annotation))
+            return 'have a mask without pixels'
         if width < 1 or height < 1:
             self.report.warn('annotations left out: box below one pixel', self._place(annotation))
             return 'have a box below one pixel'
         if min(x + width, image['width']) <= max(x, 0) or min(y + height, image['height']) <= max(y, 0):
             self.report.warn('annotations left out: box outside the image', self._place(annotation))
             return 'have a box outside the image'
-        if read['area'] <= 0:
-            self.report.warn('annotations left out: the mask has no pixel', self._place(annotation))
-            return 'have a mask without pixels'
         if shape.mask is not None and shape.mask.extent and is_far_outside(shape.mask.extent, _size(image)):
             self.report.warn('polygons that reach far outside the image, cut off there', self._place(annotation))
         return CROWDS if read['iscrowd'] else KEPT

@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 from mmmaskdino.datasets.annotation_report import as_json
 from mmmaskdino.datasets.coco_values import read_number, read_numbers
 
-MIN_POLYGON_NUMBERS = 6
+MIN_POLYGON_NUMBERS, MAX_LINE_NUMBERS = 6, 8
 # The time and memory of drawing a polygon grow with its length, far outside the image, too.
 MAX_COORDINATE = 100_000
 MAX_RUN = 2**31  # no image has so many pixels
@@ -47,6 +47,17 @@ class Segmentation(NamedTuple):
     def count_pixels(self, size: Sequence[int]) -> int:
         """Pixels of the mask in an image of the size (h, w)."""
         return int(coco_mask.area(_to_rle(self.value, size)))
+
+    def has_pixels(self, size: Sequence[int]) -> bool:
+        """Whether anything of the mask is drawn in an image of the size (h, w). Lines and points are no masks."""
+        if self.extent is None:
+            return False
+        x1, y1, x2, y2 = self.extent
+        height, width = size
+        is_doubtful = min(x2 - x1, y2 - y1) < 2 or x2 <= 0 or y2 <= 0 or x1 >= width or y1 >= height
+        if isinstance(self.value, list):  # lines have few points
+            is_doubtful |= max(map(len, self.value)) <= MAX_LINE_NUMBERS
+        return not is_doubtful or self.count_pixels(size) > 0
 
 
 def read_segmentation(value: Any, size: Sequence[int]) -> Segmentation | Fault:

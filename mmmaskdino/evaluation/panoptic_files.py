@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from mmmaskdino.datasets import coco_checks
+from mmmaskdino.datasets.annotation_report import AnnotationReport
 from mmmaskdino.datasets.files import DataError
 from mmmaskdino.datasets.panoptic_ids import MAX_SEGMENT_ID, ids_to_rgb, read_panoptic_png
 from mmmaskdino.evaluation.output_files import OutputFolder, result_names
@@ -162,6 +163,9 @@ def read_json(path: str, keys: list[str], backend_args: dict[str, Any] | None = 
     data = coco_checks.read_json(path, backend_args)
     for key in keys:
         _field(data, key, path)
+    lists = [data.get(key) for key in ('images', 'annotations', 'categories')]
+    if all(isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries) for entries in lists):
+        return coco_checks.tidy(data, AnnotationReport(path))  # the dataset has given its warnings
     return data
 
 

@@ -211,6 +211,12 @@ def test_two_names_that_both_have_objects_stay(report, instance_content):
         check_categories(categories, ('cup',), report)
 
 
+@pytest.mark.parametrize('key', ['id', 'name'])
+def test_categories_that_lack_a_key_are_refused_later(report, instance_content, key):
+    del instance_content['categories'][0][key]
+    assert tidy(instance_content, report)['categories'] == instance_content['categories']
+
+
 def test_of_two_empty_categories_of_one_name_one_stays(report, instance_content):
     instance_content['categories'] += [{'id': 20, 'name': 'dog'}, {'id': 21, 'name': 'dog'}]
     assert [c['id'] for c in tidy(instance_content, report)['categories']] == [5, 3, 21]

@@ -37,7 +37,8 @@ def change(instance_content):
 
     def run(changes: dict, **arguments):
         instance_content['annotations'][0].update(changes)
-        instance_content['annotations'].append(dict(instance_content['annotations'][1], id=3, iscrowd=0))  # one remains
+        other = dict(instance_content['annotations'][1], id=3, iscrowd=0, category_id=5)  # one remains
+        instance_content['annotations'] = [*instance_content['annotations'][:2], other]
         before = json.dumps(instance_content)
         report, sound = check(instance_content, **arguments)
         assert json.dumps(instance_content) == before, 'the content of the file is shared'
@@ -86,7 +87,7 @@ def test_faulty_annotations_are_named(change, changes, message):
     assert report.num_errors == 1 and read is None
     with pytest.raises(DataError, match=message) as caught:
         report.raise_errors()
-    image_id = json.dumps(changes.get('image_id', 7)).strip('"')
+    image_id = json.dumps(changes.get('image_id', 7))
     assert f'annotation 1 (image {image_id}' in str(caught.value)
     assert '(1 of 3 annotations)' in str(caught.value)
 
@@ -201,6 +202,39 @@ def test_odd_annotations_are_warned_of(change, logged, changes, message):
     assert len(logged) == 1
     assert message in logged[0]
     assert 'annotation 1 (image 7, a.jpg)' in logged[0]
+
+
+@pytest.mark.parametrize(
+    'segmentation',
+    [
+        [[2, 3, 7, 7, 12, 11]],
+        [[2, 3] * 3],
+        [[2, 3, 2.1, 3, 2.1, 3.1]],
+        [[100, 50, 120, 50, 120, 70]],
+        {'size': [20, 30], 'counts': [600]},
+    ],
+)
+def test_masks_without_pixels(change, segmentation):
+    """Lines, points, masks outside the image: with masks they are nothing to train on, with boxes alone they are."""
+    report, read, remarks = change({'segmentation': segmentation})
+    assert report.num_errors == 0 and read['area'] == 0
+    assert 'annotations left out: the mask has no pixel in the image' in remarks
+    assert change({}, with_mask=False)[1]['area'] == 80
+
+
+def test_small_masks_have_pixels(change):
+    report, read, remarks = change({'segmentation': [[2, 3, 3, 3, 3, 4, 2, 4]], 'bbox': [2, 3, 1, 1]})
+    assert not remarks and read['area'] == 80
+
+
+def test_an_object_that_is_listed_twice(instance_content):
+    first = instance_content['annotations'][0]
+    instance_content['annotations'] += [dict(first, id=8), dict(first, id=9, category_id=3)]
+    report, sound = check(instance_content)
+    assert report.remarks == {
+        'annotations with the image, category and box of another': ['annotation 8 (image 7, a.jpg)']
+    }
+    assert len(sound) == 4
 
 
 def test_short_polygons_are_left_out(change):
