@@ -9,6 +9,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mmmaskdino.datasets.annotation_report import AnnotationReport
+from mmmaskdino.datasets.coco_checks import tidy
 from mmmaskdino.datasets.files import DataError
 
 from .checking import SplitSummary
@@ -57,7 +59,7 @@ def divide_annotations(
             f'{source}: {summary.num_problems} problem(s), the first: {summary.problems[0]}; mmmaskdino data check '
             'shows all'
         )
-    content = read_json(source)
+    content = tidy(read_json(source), AnnotationReport(str(source)))
     val_ids = _choose(source, [image['id'] for image in content['images']], val_share, seed)
     out = out or source.with_name(f'{source.stem}_split')
     paths = {name: out / f'{name}.json' for name in NAMES}
