@@ -27,7 +27,8 @@ def read_json(path: str, backend_args: dict[str, Any] | None = None) -> Any:
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise DataError(f'{path}: not a valid json file ({error})') from error
+        mend = '; save it in UTF-8' if isinstance(error, UnicodeError) else ''
+        raise DataError(f'{path}: not a valid json file ({error}){mend}') from error
 
 
 def check_lists(content: Any, report: AnnotationReport, annotations_optional: bool) -> None:

@@ -35,6 +35,7 @@ MIN_ITERS, MIN_EPOCHS = 5000, 12
 NUM_EVALUATIONS = 10
 MAX_LINE = 120
 _PIPELINE = ', pipeline=train_pipeline'
+_BOXES = ', with_masks=False'
 
 
 @dataclass
@@ -154,7 +155,7 @@ def _instance_lines(train: SplitSummary, val: SplitSummary, batch: int, side: in
     ]
     return [
         _class_line('classes', train.classes),
-        'shared = dict(data_root=data_root, metainfo=dict(classes=classes))',
+        f'shared = dict(data_root=data_root, metainfo=dict(classes=classes){_BOXES * (not train.has_masks)})',
         *parts,
         f'model = dict(panoptic_head=dict(num_things_classes={len(train.classes)}))',
         *_pipeline_lines(side),

@@ -60,6 +60,7 @@ def test_boxes_alone_make_a_detection_model(summaries, tmp_path: Path) -> None:
     cfg = Config.fromfile(tmp_path / 'own.py')
     assert cfg.model.panoptic_head.mask_dims is None and cfg.val_evaluator.metric == 'bbox'
     assert 'with_mask' not in cfg.train_dataloader.dataset.pipeline[1]
+    assert cfg.train_dataloader.dataset.with_masks is cfg.val_dataloader.dataset.with_masks is False
 
 
 def test_boxes_alone_need_a_base_for_boxes(summaries, project_root: Path, tmp_path: Path) -> None:
