@@ -107,7 +107,9 @@ class AnnotationReport:
             kind: What is odd and what is done about it; cases of one kind are counted together.
             where: The annotation, image or category it was found at.
         """
-        self._warnings.setdefault(kind, []).append(where)
+        places = self._warnings.setdefault(kind, [])
+        if not places or places[-1] != where:  # an annotation counts once, also with several such values
+            places.append(where)
 
     def lines(self) -> list[str]:
         """One line for each kind of defect: how many there are of it, the first few, and which the others are."""

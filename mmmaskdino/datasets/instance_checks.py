@@ -20,9 +20,9 @@ MIN_OVERLAP = 0.5  # intersection over union of a box and the extent of its mask
 
 
 class _Shape(NamedTuple):
-    """Box and mask of an annotation, as far as they could be read."""
+    """Box and mask of an annotation; None where there is no mask or masks are not needed and it cannot be drawn."""
 
-    box: list[float] | None
+    box: list[float]
     mask: Segmentation | None
 
 
@@ -174,7 +174,7 @@ class InstanceChecker:
         elif type(annotation['iscrowd']) is str:
             self.report.warn(TEXTS, self._place(annotation))
         shape = self._read_shape(annotation, image)
-        if shape is None or shape.box is None:
+        if shape is None:
             return None
         read = dict(annotation, bbox=shape.box, iscrowd=flags['iscrowd'])
         if 'ignore' in annotation:

@@ -1,6 +1,5 @@
 """Whether a segmentation of a COCO file can be drawn, and where: polygons and run lengths."""
 
-import math
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any, NamedTuple
@@ -197,4 +196,4 @@ def is_far_outside(extent: tuple[float, float, float, float], size: Sequence[int
     """Whether a mask reaches beyond the image by more than the image's own size."""
     height, width = size
     x1, y1, x2, y2 = extent
-    return x1 < -width or y1 < -height or x2 > 2 * width or y2 > 2 * height or not math.isfinite(x1)
+    return x1 < -width or y1 < -height or x2 > 2 * width or y2 > 2 * height

@@ -77,6 +77,7 @@ def test_warnings_are_one_message_that_counts_kinds(logged):
     for number in range(8):
         report.warn('odd', f'<{number}>')
     report.warn('strange', 'there')
+    report.warn('strange', 'there')
     report.log_warnings()
     assert len(logged) == 1
     assert 'x.json' in logged[0]
