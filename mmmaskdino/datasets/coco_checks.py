@@ -82,7 +82,9 @@ def tidy(content: dict, report: AnnotationReport) -> dict:
     content = {**content, 'images': [_tidy_image(image, report) for image in content['images']]}
     if 'annotations' in content:
         content['annotations'] = _match_ids(content['annotations'], 'image_id', content['images'], report)
-        if not any('segments_info' in annotation for annotation in content['annotations']):
+        if any('segments_info' in annotation for annotation in content['annotations']):
+            content['annotations'] = _match_segments(content['annotations'], content['categories'], report)
+        else:
             content['annotations'] = _match_ids(content['annotations'], 'category_id', content['categories'], report)
     content['categories'] = _leave_out_repeated(content['categories'], count_categories(content), report)
     return content
@@ -102,35 +104,52 @@ def iterate_objects(content: dict) -> Iterator[dict]:
 
 
 def _tidy_image(image: dict, report: AnnotationReport) -> dict:
-    sizes = {key: image[key] for key in ('height', 'width') if key in image}
-    numbers = {key: read_number(value) for key, value in sizes.items()}
-    numbers = {key: int(number) for key, number in numbers.items() if number is not None and number == int(number)}
-    if any(isinstance(sizes[key], str) for key in numbers):
-        report.warn('images whose size is in quotes, taken as numbers', f'image {image.get("id")}')
+    changes = {}
+    for key in ('height', 'width'):
+        number = read_number(image.get(key))
+        if type(image.get(key)) is not int and number is not None and number == int(number):
+            changes[key] = int(number)
+            if isinstance(image[key], str):
+                report.warn('images whose size is in quotes, taken as numbers', f'image {image.get("id")}')
     if 'file_name' not in image and isinstance(image.get('coco_url'), str):
+        changes['file_name'] = '/'.join(image['coco_url'].split('/')[-2:])
         report.warn("images without 'file_name', taken from the end of 'coco_url'", f'image {image.get("id")}')
-        numbers['file_name'] = '/'.join(image['coco_url'].split('/')[-2:])
-    return (
-        image
-        if image.items() >= numbers.items() and all(type(size) is int for size in sizes.values())
-        else {**image, **numbers}
-    )
+    return {**image, **changes} if changes else image
 
 
-def _match_ids(annotations: list[dict], key: str, entries: list[dict], report: AnnotationReport) -> list[dict]:
-    """Give annotations the ids of the entries they mean, where one has a number and the other its text."""
-    known = {entry['id'] for entry in entries if is_id(entry.get('id'))}
+def _match_ids(entries: list[dict], key: str, targets: list[dict], report: AnnotationReport) -> list[dict]:
+    """Give annotations the ids of the images or categories they mean, where one has a number and the other its text."""
+    known = {target['id'] for target in targets if is_id(target.get('id'))}
+    return [_match_id(entry, key, known, report, 'annotation') for entry in entries]
+
+
+def _match_segments(entries: list[dict], categories: list[dict], report: AnnotationReport) -> list[dict]:
+    """The same for the segments of panoptic data."""
+    known = {category['id'] for category in categories if is_id(category.get('id'))}
     matched = []
-    for annotation in annotations:
-        given = annotation.get(key)
-        if _is_hashable(given) and given not in known and (other := other_form(given)) in known and other is not None:
-            kind = f'{key} is a text where the id is a number, or the other way round; taken for the same'
-            report.warn(kind, f'annotation {annotation.get("id")}: {as_json(given)} for {as_json(other)}')
-            annotation = {**annotation, key: other}
-        elif key in annotation and not _is_hashable(given):
-            annotation = {**annotation, key: as_json(given)}  # that nothing has, which is reported with the others
-        matched.append(annotation)
+    for entry in entries:
+        segments = entry.get('segments_info')
+        if isinstance(segments, list) and all(isinstance(segment, dict) for segment in segments):
+            segments = [_match_id(segment, 'category_id', known, report, 'segment') for segment in segments]
+            entry = {**entry, 'segments_info': segments}
+        matched.append(entry)
     return matched
+
+
+def _match_id(entry: dict, key: str, known: set, report: AnnotationReport, kind: str) -> dict:
+    given = entry.get(key)
+    if not _is_hashable(given):
+        return {**entry, key: as_json(given)}  # that nothing has, which is reported with the others
+    if given in known:
+        return entry
+    other = other_form(given)
+    if other is None or other not in known:
+        return entry
+    report.warn(
+        f'{key} is a text where the id is a number, or the other way round; taken for the same',
+        f'{kind} {entry.get("id")}: {as_json(given)} for {as_json(other)}',
+    )
+    return {**entry, key: other}
 
 
 def _leave_out_repeated(categories: list[dict], counts: Counter, report: AnnotationReport) -> list[dict]:

@@ -171,6 +171,19 @@ def test_a_number_and_its_text_are_the_same_id(report, instance_content, key, en
     assert json.dumps(instance_content) == before
 
 
+def test_segments_of_panoptic_data(report, panoptic_content):
+    before = json.dumps(panoptic_content)
+    changed = json.loads(before)
+    for segment in changed['annotations'][0]['segments_info']:
+        segment['category_id'] = str(segment['category_id'])
+    changed['annotations'][0]['image_id'] = '7'
+    assert tidy(changed, report) == panoptic_content
+    places = report.remarks[
+        'category_id is a text where the id is a number, or the other way round; taken for the same'
+    ]
+    assert places[0] == 'segment 70000: "90" for 90' and len(places) == 4
+
+
 @pytest.mark.parametrize('given', ['07', '7.0', 'x', [7], {}, 7.5, None])
 def test_other_ids_stay_unknown(report, instance_content, given):
     instance_content['annotations'][0]['image_id'] = given
