@@ -19,6 +19,8 @@ from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmmaskdino.apis.plain_config import PlainConfig
+
 # Read by mmengine from the whole config, beside the arguments of the Runner.
 _OTHER_KEYS = {
     'activation_checkpointing',
@@ -51,7 +53,7 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None, work_di
     path = Path(path)
     if not path.is_file():
         raise ValueError(f'config file {path} does not exist{_suggestion(path.name, _siblings(path))}')
-    cfg = Config.fromfile(str(path))
+    cfg = PlainConfig.of(Config.fromfile(str(path)))
     if options:
         _check_options(cfg, options)
         cfg.merge_from_dict(options)

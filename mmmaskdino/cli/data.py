@@ -94,16 +94,17 @@ def run(args: argparse.Namespace) -> int:
 
 def check(args: argparse.Namespace) -> int:
     """Print what is in the dataset and what is wrong with it."""
-    from mmmaskdino.datasets.summary import compare_parts, draw_summaries, find_splits, format_summary
+    from mmmaskdino.datasets.summary import draw_summaries, find_differences, find_splits, format_summary
+    from mmmaskdino.plain_text import printable
 
     splits = find_splits(args.path, args.kind)
     summaries = _summaries(args, splits, read_images=not args.quick)
     for summary in summaries:
-        print('\n' + format_summary(summary))
-    between = [problem for part in _by_kind(summaries) for problem in compare_parts(part)]
+        print('\n' + printable(format_summary(summary)))
+    between = find_differences(summaries)
     lines = [f'problem: {problem}' for problem in between] + [f'note: {note}' for note in _unused_classes(summaries)]
     if lines:
-        print('\n' + '\n'.join(lines))
+        print('\n' + printable('\n'.join(lines)))
     picture = Path(args.picture or f'work_dirs/data_check/{args.path.resolve().stem}.png')
     draw_summaries(summaries, picture)
     num_problems = sum(summary.num_problems for summary in summaries) + len(between)
@@ -131,6 +132,7 @@ def divide(args: argparse.Namespace) -> int:
 def write(args: argparse.Namespace) -> int:
     """Write the config and say what to do with it."""
     from mmmaskdino.datasets.summary import TrainingPlan, write_config
+    from mmmaskdino.plain_text import printable
 
     out = Path(args.out)
     if out.exists() and not args.overwrite:
@@ -145,8 +147,9 @@ def write(args: argparse.Namespace) -> int:
     )
     plan = TrainingPlan(args.gpu_memory, args.gpus, args.epochs, args.load_from, args.base, args.image_size)
     write_config(summaries, plan, out)
-    for note in _unused_classes(summaries):
-        print(f'note: {note}')
+    notes = dict.fromkeys(note for summary in summaries for note in summary.split.notes)
+    for note in [*notes, *_unused_classes(summaries)]:
+        print(f'note: {printable(note)}')
     names = {summary.split.name for summary in summaries}
     if not names & {'val', 'test'}:
         print(
@@ -176,13 +179,6 @@ def _splits_to_train_on(args: argparse.Namespace) -> list:
     return name_parts(*splits, *find_splits(args.val, args.kind))
 
 
-def _by_kind(summaries: list) -> list[list]:
-    kinds = {summary.split.kind: [] for summary in summaries}
-    for summary in summaries:
-        kinds[summary.split.kind].append(summary)
-    return list(kinds.values())
-
-
 def _unused_classes(summaries: list) -> list[str]:
     """A note on classes that no object has."""
     from mmmaskdino.datasets.summary import find_unused_classes
@@ -194,13 +190,14 @@ def _unused_classes(summaries: list) -> list[str]:
 
 
 def _summaries(args: argparse.Namespace, splits: list, read_images: bool, with_masks: bool = True) -> list:
-    from mmmaskdino.datasets.summary import check_split
+    from mmmaskdino.datasets.summary import check_split, compare_parts
     from mmmaskdino.progress import progress_callback
 
     listed = args.path / 'classes.txt'
     classes, summaries = _read_classes(args.classes or (str(listed) if listed.is_file() else None)), []
     for split in splits:
         summaries.append(check_split(split, classes, read_images, progress_callback(), with_masks))
+    compare_parts(summaries, args.path.is_dir() and args.kind is None)
     return summaries
 
 
@@ -209,7 +206,10 @@ def _read_classes(text: str | None) -> list[str] | None:
     if text is None:
         return None
     path = Path(text)
-    lines = path.read_text(encoding='utf-8').splitlines() if path.is_file() else text.split(',')
+    try:
+        lines = path.read_text(encoding='utf-8-sig').splitlines() if path.is_file() else text.split(',')
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{path}: the names must be in UTF-8 ({error}); save the file in this encoding') from error
     names = [line.strip() for line in lines if line.strip()]
     if len(set(names)) < max(len(names), 1):
         raise ValueError(f'--classes needs names that differ, got {names}')

@@ -9,6 +9,7 @@ from mmmaskdino.datasets.coco_style import (
 )
 from mmmaskdino.datasets.files import DataError
 from mmmaskdino.datasets.image_loading import LoadCheckedImage
+from mmmaskdino.datasets.panoptic_boxes import add_boxes
 from mmmaskdino.datasets.panoptic_ids import ids_to_rgb, read_panoptic_png, rgb_to_ids
 from mmmaskdino.datasets.panoptic_loading import LoadCocoPanopticAnnotations
 from mmmaskdino.stack import mmseg_works
@@ -24,6 +25,7 @@ __all__ = [
     'DataError',
     'LoadCheckedImage',
     'LoadCocoPanopticAnnotations',
+    'add_boxes',
     'ids_to_rgb',
     'read_panoptic_png',
     'rgb_to_ids',

@@ -11,6 +11,7 @@ from mmmaskdino.datasets.files import DataError
 
 MAX_LISTED = 20  # lines of an error in the log of a run
 MAX_SHOWN = 5  # cases of one kind that are shown with image and value
+MAX_MESSAGES = 2  # where each case has words of its own
 MAX_RANGES = 50  # of the further ones, by their ids alone
 MAX_VALUE = 80  # characters of a value
 
@@ -18,6 +19,7 @@ MAX_VALUE = 80  # characters of a value
 class _Case(NamedTuple):
     """One annotation, image or category that has a fault."""
 
+    fault: str
     where: str
     got: str
     label: Any
@@ -81,6 +83,7 @@ class AnnotationReport:
         label: Any = None,
         images: Iterable[Hashable] = (),
         kind: str = 'annotations',
+        alike: str | None = None,
     ) -> None:
         """Note that something has a fault that others may have, too. All of them make one line of the message.
 
@@ -90,15 +93,16 @@ class AnnotationReport:
             got: What came, for example 'got "18"'.
             label: Short name, such as the id, where there is no room for `where`.
             images: The images it belongs to, by id, which can be left out instead.
-            kind: What it is: 'annotations' or 'images'.
+            kind: What it is: 'annotations' or 'images', say, which are counted in :attr:`totals`.
+            alike: What cases that are told together have in common, where `fault` is empty and `got` says all.
         """
-        case = _Case(where, got, label, kind)
+        case = _Case(fault, where, got, label, kind)
         images = list(images)
         if self.leaves_out and images:
             for image in images:
-                self.left_out.setdefault(image, []).append(_describe(fault, [case], {}))
+                self.left_out.setdefault(image, []).append(_describe([case], {}))
         else:
-            self._errors.setdefault(fault, []).append(case)
+            self._errors.setdefault(alike or fault, []).append(case)
 
     def warn(self, kind: str, where: str) -> None:
         """Note a case in which work can rightly go on.
@@ -113,7 +117,7 @@ class AnnotationReport:
 
     def lines(self) -> list[str]:
         """One line for each kind of defect: how many there are of it, the first few, and which the others are."""
-        return [_describe(fault, cases, self.totals) for fault, cases in self._errors.items()]
+        return [_describe(cases, self.totals) if cases else fault for fault, cases in self._errors.items()]
 
     def raise_errors(self) -> None:
         """Raise one error that lists the defects noted so far.
@@ -149,18 +153,17 @@ def as_json(value: Any) -> str:
     return text if len(text) <= MAX_VALUE else f'{text[: MAX_VALUE - 3]}...'
 
 
-def _describe(fault: str, cases: list[_Case], totals: dict[str, int]) -> str:
-    if not cases:
-        return fault
-    kind = cases[0].kind
+def _describe(cases: list[_Case], totals: dict[str, int]) -> str:
+    fault, kind = cases[0].fault, cases[0].kind
     number = f'{len(cases)} of {totals[kind]} {kind}' if kind in totals else f'{len(cases)} {kind}'
     if len(cases) == 1:
-        got = f', {cases[0].got}' if cases[0].got else ''
-        return f'{cases[0].where}: {fault}{got}' + (f' ({number})' if kind in totals else '')
-    shown = [f'{case.where}: {case.got}' if case.got else case.where for case in cases[:MAX_SHOWN]]
-    others = [case.label for case in cases[MAX_SHOWN:]]
+        text = ', '.join(filter(None, (fault, cases[0].got)))
+        return ': '.join(filter(None, (cases[0].where, text))) + (f' ({number})' if kind in totals else '')
+    num_shown = MAX_SHOWN if fault else MAX_MESSAGES
+    shown = '; '.join(': '.join(filter(None, (case.where, case.got))) for case in cases[:num_shown])
+    others = [case.label for case in cases[num_shown:]]
     more = f'; also {_list_ranges(others)}' if others else ''
-    return f'{number}: {fault}: {"; ".join(shown)}{more}'
+    return ': '.join(filter(None, (number, fault, shown))) + more
 
 
 def _list_ranges(labels: list) -> str:

@@ -9,9 +9,10 @@ from mmengine.logging import print_log
 
 from mmmaskdino.datasets.annotation_report import AnnotationReport
 from mmmaskdino.datasets.coco_checks import check_categories, check_lists, index_images, read_json, tidy
-from mmmaskdino.datasets.files import DataError, find_missing_files
+from mmmaskdino.datasets.files import DataError
 from mmmaskdino.datasets.image_loading import with_checked_image_loader
 from mmmaskdino.datasets.left_out import LeftOutList, check_on_fault
+from mmmaskdino.datasets.names import report_missing_files
 
 # Settings of mmdet's and mmcv's transforms with which they return None for some images; mmengine then takes another
 # image in their place, so that for instance images without objects are never trained on.
@@ -159,12 +160,8 @@ class CheckedDatasetMixin(NamedErrorsMixin):
         return read_json(self.ann_file, self.backend_args)
 
     def _check_files(self, images: list[dict], report: AnnotationReport) -> None:
-        check_image_files(
-            [(image, osp.join(self.data_prefix['img'], image['file_name'])) for image in images],
-            'data_root, data_prefix.img and file_name',
-            report,
-            self.backend_args,
-        )
+        paths = [(osp.join(self.data_prefix['img'], image['file_name']), image['id']) for image in images]
+        report_missing_files(report, paths, 'image', 'data_root, data_prefix.img and file_name', self.backend_args)
 
     def filter_data(self) -> list[dict]:
         """Filter as `filter_cfg` says, and say how many images that leaves out.
@@ -189,24 +186,6 @@ class CheckedDatasetMixin(NamedErrorsMixin):
     def _place(self, idx: int) -> str:
         data_info = self.get_data_info(idx)
         return f'image {data_info["img_id"]} ({data_info["img_path"]}) of {self.ann_file}'
-
-
-def check_image_files(
-    images: list[tuple[dict, str]], keys: str, report: AnnotationReport, backend_args: dict[str, Any] | None = None
-) -> None:
-    """Report the images whose files are missing.
-
-    Args:
-        images: Entries of the annotation file, each with the path of its image.
-        keys: What the paths are made of, for the message.
-        report: Collects the problems.
-        backend_args: Arguments of mmengine's file backend.
-    """
-    missing = set(find_missing_files({path: None for _, path in images}, backend_args))
-    for image, path in images:
-        if path in missing:
-            where, got = f'image {image["id"]}', f'no file at {path}'
-            report.fault(f'the image is not there ({keys})', where, got, image['id'], [image['id']], 'images')
 
 
 def iterate_transforms(transform: Any) -> Iterator[Any]:

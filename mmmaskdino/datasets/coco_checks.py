@@ -1,13 +1,15 @@
 """What COCO instance and panoptic files have in common: their lists, images and categories."""
 
 import json
+import posixpath
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any
 
 from mmmaskdino.datasets.annotation_report import AnnotationReport, as_json
 from mmmaskdino.datasets.coco_values import is_id, other_form, read_number
 from mmmaskdino.datasets.files import DataError, read_file
+from mmmaskdino.datasets.names import describe_class_names, find_file_name_fault
 
 MIN_IMAGE_SIDE = 2
 IMAGE_KEYS = ('id', 'file_name', 'height', 'width')
@@ -200,6 +202,10 @@ def index_images(images: list[dict], report: AnnotationReport) -> dict[Any, dict
             report.fault(text, place, '', position, [image_id], 'images')
         index[image_id] = image if fault is None else None
     _check_kinds('images', index, report)
+    names = Counter(posixpath.normpath(image['file_name']) for image in index.values() if image is not None)
+    for name, count in names.items():
+        if count > 1:
+            report.warn('files that are listed more than once, each time as an image of its own', name)
     return index
 
 
@@ -218,8 +224,8 @@ def _find_image_fault(image: dict) -> tuple[str, str] | None:
         return f'the key(s) {missing} are missing', ''
     if not is_id(image['id']):
         return 'the id of an image must be a number or a text', f'got {as_json(image["id"])}'
-    if not isinstance(image['file_name'], str) or not image['file_name']:
-        return 'file_name must be a text, the path of the image', f'got {as_json(image["file_name"])}'
+    if name_fault := find_file_name_fault(image['file_name']):
+        return f'file_name {name_fault}', f'got {as_json(image["file_name"])}'
     height, width = image['height'], image['width']
     if not (type(height) is int and type(width) is int and height > 0 and width > 0):
         return (
@@ -255,13 +261,17 @@ def check_categories(categories: list[dict], classes: Sequence[str], report: Ann
         report.raise_errors()
     for key in ('id', 'name'):
         values = [category.get(key) for category in categories]
-        wrong = [value for value in values if not is_id(value)]
+        # Names that are there are checked below.
+        wrong = [value for value in values if value is None or (key == 'id' and not is_id(value))]
         counts = Counter(value for value in values if is_id(value))
         repeated = [value for value, count in counts.items() if count > 1]
         if wrong or repeated:
             twice = f'; more than once: {as_json(repeated)}' if repeated else ''
             report.error(f'every category needs its own {key!r}, got {as_json(values)}{twice}')
     _check_kinds('categories', [category.get('id') for category in categories], report)
+    if name_fault := describe_class_names(categories):
+        report.error(name_fault)
+        report.raise_errors()  # they may not even be comparable
     names = [category.get('name') for category in categories]
     missing = [name for name in classes if name not in names]
     if missing:
@@ -273,3 +283,11 @@ def check_categories(categories: list[dict], classes: Sequence[str], report: Ann
         report.raise_errors()
     ids = {category['name']: category['id'] for category in categories}
     return [ids[name] for name in classes]
+
+
+def unknown_category(category_names: Sized) -> str:
+    """The fault of an annotation or segment whose category id is none of the file's."""
+    return (
+        f"this category id is not among the {len(category_names)} of the file's 'categories'; correct it or add the "
+        'category'
+    )

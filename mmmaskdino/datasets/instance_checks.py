@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from mmmaskdino.datasets.annotation_report import AnnotationReport, as_json
+from mmmaskdino.datasets.coco_checks import unknown_category
 from mmmaskdino.datasets.coco_values import is_id, read_flag, read_number, read_numbers
 from mmmaskdino.datasets.mask_checks import NEEDED, Fault, Segmentation, is_far_outside, read_segmentation
 
@@ -153,8 +154,7 @@ class InstanceChecker:
         elif annotation['category_id'] not in self.category_names:
             self._fault(
                 annotation,
-                f"this category id is not among the {len(self.category_names)} of the file's 'categories'; correct it "
-                'or add the category',
+                unknown_category(self.category_names),
                 f'got {as_json(annotation["category_id"])}',
             )
         elif annotation['category_id'] not in self.cat_ids:

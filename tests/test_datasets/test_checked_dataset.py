@@ -100,7 +100,7 @@ def test_files_are_looked_for_at_start(write_dataset, instance_content):
 def test_each_image_without_file_counts(write_dataset, instance_content):
     for image in instance_content['images']:
         image['file_name'] = 'gone.jpg'
-    with pytest.raises(DataError, match=r'2 problem\(s\)\n  - 2 of 2 images: the image is not there.*image 7.*image 9'):
+    with pytest.raises(DataError, match=r'2 problem\(s\)\n  - 2 of 2 images: the file is not there.*image 7.*image 9'):
         build(write_dataset(instance_content))
 
 

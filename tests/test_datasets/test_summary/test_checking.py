@@ -80,6 +80,27 @@ def test_every_problem_is_listed(broken: Path) -> None:
     assert format_summary(summary).count('\n  problem: ') == 4
 
 
+@pytest.mark.parametrize('name', ['x' * 300 + '.jpg', '.', 'folder.jpg', 'a\0.jpg', 5])
+def test_names_that_no_image_can_have(broken: Path, name) -> None:
+    (broken / 'train' / 'folder.jpg').mkdir()
+    for kind, list_name in (('instance', 'images'), ('panoptic', 'annotations')):
+        file = broken / 'annotations' / f'{kind}{"s" * (kind == "instance")}_train.json'
+        content = json.loads(file.read_text())
+        content[list_name][0]['file_name'] = name
+        file.write_text(json.dumps(content))
+        assert len(check_split(split_of(broken, kind)).problems) == 1
+
+
+@pytest.mark.parametrize('image_id', [[1], {}, None])
+def test_a_panoptic_entry_of_no_image(broken: Path, image_id) -> None:
+    file = broken / 'annotations' / 'panoptic_train.json'
+    content = json.loads(file.read_text())
+    content['annotations'][0]['image_id'] = image_id
+    file.write_text(json.dumps(content))
+    text = '\n'.join(check_split(split_of(broken, 'panoptic')).problems)
+    assert 'no image has this id' in text and "needs one entry in 'annotations', got 0" in text
+
+
 def test_files_in_which_nothing_can_be_checked(broken: Path) -> None:
     file = broken / 'annotations' / 'instances_train.json'
     content = json.loads(file.read_text())
