@@ -83,3 +83,17 @@ def test_warnings_are_one_message_that_counts_kinds(logged):
     assert 'x.json' in logged[0]
     assert 'odd: 8 (<0>, <1>, <2>, <3>, <4>, ...)' in logged[0]
     assert 'strange: 1 (there)' in logged[0]
+
+
+def test_cases_with_words_of_their_own():
+    """They are told together by what they have in common; the first two are shown."""
+    report = AnnotationReport('x.json')
+    report.totals['images'] = 4
+    for number in range(3):
+        report.fault('', f'image {number}', f'{number}.jpg is damaged', number, kind='images', alike='is damaged')
+    report.fault('', '', '3.jpg is too large', 3, kind='images', alike='is too large')
+    assert report.lines() == [
+        '3 of 4 images: image 0: 0.jpg is damaged; image 1: 1.jpg is damaged; also 2',
+        '3.jpg is too large (1 of 4 images)',
+    ]
+    assert report.num_errors == 4

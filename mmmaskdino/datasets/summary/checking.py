@@ -212,7 +212,8 @@ def _read_coco(summary: SplitSummary, report: AnnotationReport) -> tuple[dict, d
     images = index_images(content['images'], report)
     summary.num_images = len(content['images'])
     paths = [(_path(split, image), image['id']) for image in images.values() if image is not None]
-    summary.paths = [path for path, _ in paths]
+    # Also of faulty entries, whose files are listed all the same.
+    summary.paths = [_path(split, i) for i in content['images'] if not find_file_name_fault(i.get('file_name'))]
     report_missing_files(report, paths, 'image', f'file_name in {split.source.name}')
     return content, images
 

@@ -71,6 +71,7 @@ def test_images_of_two_parts(root: Path) -> None:
 def test_images_that_no_file_lists(root: Path) -> None:
     for name in ('spare.jpg', 'SPARE.PNG', '._spare.jpg', 'Thumbs.db', 'notes.txt'):
         (root / 'train' / name).touch()
+    edit(root / 'annotations' / 'instances_train.json', lambda c: c['images'][0].update(height=0))
     train, val = compared(root)
     (kind,) = train.remarks
     assert 'that no annotation file lists' in kind and train.remarks[kind] == ['SPARE.PNG', 'spare.jpg']

@@ -66,12 +66,11 @@ def test_boxes_alone_make_a_detection_model(summaries, tmp_path: Path) -> None:
     assert cfg.train_dataloader.dataset.with_masks is cfg.val_dataloader.dataset.with_masks is False
 
 
-def test_boxes_alone_need_a_base_for_boxes(summaries, project_root: Path, tmp_path: Path) -> None:
+def test_boxes_alone_with_a_base_for_boxes(summaries, tmp_path: Path) -> None:
     boxes = [dataclasses.replace(summary, has_masks=False) for summary in summaries('instance')]
-    configs = project_root / 'configs' / 'maskdino'
-    with pytest.raises(ValueError, match='r18_shapes_instance.py trains masks.*leave --base away'):
-        write_config(boxes, TrainingPlan(base=configs / 'maskdino_r18_shapes_instance.py'), tmp_path / 'own.py')
-    write_config(boxes, TrainingPlan(base=configs / 'maskdino_r50_coco_detection.py'), tmp_path / 'own.py')
+    write_config(boxes, TrainingPlan(base=CONFIGS / 'maskdino_r50_coco_detection.py'), tmp_path / 'own.py')
+    cfg = Config.fromfile(tmp_path / 'own.py')
+    assert cfg.train_dataloader.dataset.with_masks is cfg.val_dataloader.dataset.with_masks is False
 
 
 def test_classes_without_objects_are_left_out(summaries, tmp_path: Path) -> None:
@@ -243,7 +242,7 @@ def test_a_base_that_cannot_be_followed(summaries, tmp_path: Path) -> None:
         ('semantic', shapes_base, None, 'trains instance data, the data are semantic'),
         ('instance', CONFIGS / 'maskdino_r50_lvis_instance.py', None, 'wrapped in ClassBalancedDataset'),
         ('instance', broken, None, r'broken.py: the config cannot be read \(ZeroDivisionError'),
-        ('boxes', shapes_base, None, 'trains masks, and no annotation has one'),
+        ('boxes', shapes_base, None, 'trains masks, and the data are taken as boxes alone'),
         ('instance', write_base(tmp_path / 'a.py', shapes_base.name, 'val_evaluator = []'), None, 'is not written'),
     ):
         parts = boxes if kind == 'boxes' else summaries(kind)

@@ -122,8 +122,9 @@ def test_what_cannot_be_a_label_map_is_named(tmp_path: Path, suffix: str, mode: 
             save_photo(tmp_path / 'images' / part / f'{index}.jpg')
             save_labels(tmp_path / 'masks' / part / f'{index}{suffix}', mode)
     many, single = problems(tmp_path)
-    assert many.startswith(f'4 of 4 images, first {tmp_path}/masks/train/0{suffix}: a label map has one channel')
-    assert reason in many and single.startswith(f'{tmp_path}/masks/val/0{suffix}: ')
+    assert many.startswith(f'4 of 4 images: {tmp_path}/masks/train/0{suffix}: a label map has one channel')
+    assert reason in many and f'/1{suffix}: a label map' in many and many.endswith('; also "2.jpg", "3.jpg"')
+    assert reason in single and single.startswith(f'{tmp_path}/masks/val/0{suffix}: ')
 
 
 def test_one_part_of_another_kind(tmp_path: Path) -> None:
