@@ -18,6 +18,7 @@ BYTES_PER_PARAMETER = 16
 # Logits in all drawn points and the like, a part at a time (mmmaskdino.ops.device.parts): four of
 # 256 MiB, and what the framework itself takes.
 TEMPORARIES = 4 * 2**28 + 2**29
+USED_SHARE = 0.9  # of a GPU
 
 
 class TrainingMemory(NamedTuple):
@@ -36,8 +37,12 @@ class TrainingMemory(NamedTuple):
 
     def largest_batch(self, gib: float, size: tuple[int, int]) -> int:
         """Images of ``size`` (h, w) that a GPU of ``gib`` GiB holds, 0 if none; a tenth of it stays free."""
-        left = 0.9 * gib * 2**30 - self.fixed - TEMPORARIES
+        left = USED_SHARE * gib * 2**30 - self.fixed - TEMPORARIES
         return max(0, int(left / self.of_image(size)))
+
+    def smallest_gpu(self, size: tuple[int, int]) -> float:
+        """GiB of a GPU that holds one image of ``size`` (h, w)."""
+        return (self.fixed + TEMPORARIES + self.of_image(size)) / USED_SHARE / 2**30
 
 
 def training_memory(name: str, options: Mapping[str, Any] | None = None, half: bool = False) -> TrainingMemory:

@@ -23,6 +23,7 @@ from mmengine.device import get_device
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
+from mmmaskdino.apis.plain_config import PlainConfig
 from mmmaskdino.engine.stop_signals import StopSignals, within
 from mmmaskdino.engine.worker_processes import end_workers
 
@@ -61,7 +62,7 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None, work_di
     path = Path(path)
     if not path.is_file():
         raise ValueError(f'config file {path} does not exist{_suggestion(path.name, _siblings(path))}')
-    cfg = _read_config(path)
+    cfg = PlainConfig.of(_read_config(path))
     if options:
         _check_options(cfg, options)
         cfg.merge_from_dict(options)

@@ -54,6 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     config.add_argument('--epochs', type=int, help='default: 12, or what makes 5000 iterations if that is more')
     config.add_argument('--load-from', help='weights to start from; classes are matched by name')
     config.add_argument('--base', type=Path, help='config to inherit from; default: the one with ResNet-50')
+    config.add_argument(
+        '--boxes-only', action='store_true', help='train boxes alone, also where objects have masks, or some of them'
+    )
     config.add_argument('--overwrite', action='store_true', help='replace the file of --out if it is there')
 
 
@@ -91,15 +94,20 @@ def run(args: argparse.Namespace) -> int:
 
 def check(args: argparse.Namespace) -> int:
     """Print what is in the dataset and what is wrong with it."""
-    from mmmaskdino.datasets.summary import draw_summaries, find_splits, format_summary
+    from mmmaskdino.datasets.summary import draw_summaries, find_differences, find_splits, format_summary
+    from mmmaskdino.plain_text import printable
 
     splits = find_splits(args.path, args.kind)
     summaries = _summaries(args, splits, read_images=not args.quick)
     for summary in summaries:
-        print('\n' + format_summary(summary))
+        print('\n' + printable(format_summary(summary)))
+    between = find_differences(summaries)
+    lines = [f'problem: {problem}' for problem in between] + [f'note: {note}' for note in _unused_classes(summaries)]
+    if lines:
+        print('\n' + printable('\n'.join(lines)))
     picture = Path(args.picture or f'work_dirs/data_check/{args.path.resolve().stem}.png')
     draw_summaries(summaries, picture)
-    num_problems = sum(len(summary.problems) for summary in summaries)
+    num_problems = sum(summary.num_problems for summary in summaries) + len(between)
     print(f'\n{num_problems} problem(s) in {len(splits)} part(s); diagrams: {picture}')
     return int(num_problems > 0)
 
@@ -124,15 +132,24 @@ def divide(args: argparse.Namespace) -> int:
 def write(args: argparse.Namespace) -> int:
     """Write the config and say what to do with it."""
     from mmmaskdino.datasets.summary import TrainingPlan, write_config
+    from mmmaskdino.plain_text import printable
 
     out = Path(args.out)
     if out.exists() and not args.overwrite:
         raise ValueError(f'{out} exists; choose another name or replace it with --overwrite')
     splits = _splits_to_train_on(args)
-    kind = next(kind for kind in ('panoptic', 'instance', 'semantic') if any(s.kind == kind for s in splits))
-    summaries = _summaries(args, [split for split in splits if split.kind == kind], read_images=False)
+    kinds = ('instance',) if args.boxes_only else ('panoptic', 'instance', 'semantic')
+    kind = next((kind for kind in kinds if any(s.kind == kind for s in splits)), None)
+    if kind is None:
+        raise ValueError(f'--boxes-only needs instance data, got {splits[0].kind} data in {args.path}')
+    summaries = _summaries(
+        args, [split for split in splits if split.kind == kind], read_images=False, with_masks=not args.boxes_only
+    )
     plan = TrainingPlan(args.gpu_memory, args.gpus, args.epochs, args.load_from, args.base, args.image_size)
     write_config(summaries, plan, out)
+    notes = dict.fromkeys(note for summary in summaries for note in summary.split.notes)
+    for note in [*notes, *_unused_classes(summaries)]:
+        print(f'note: {printable(note)}')
     names = {summary.split.name for summary in summaries}
     if not names & {'val', 'test'}:
         print(
@@ -162,14 +179,25 @@ def _splits_to_train_on(args: argparse.Namespace) -> list:
     return name_parts(*splits, *find_splits(args.val, args.kind))
 
 
-def _summaries(args: argparse.Namespace, splits: list, read_images: bool) -> list:
-    from mmmaskdino.datasets.summary import check_split
+def _unused_classes(summaries: list) -> list[str]:
+    """A note on classes that no object has."""
+    from mmmaskdino.datasets.summary import find_unused_classes
+
+    instances = [summary for summary in summaries if summary.split.kind == 'instance' and summary.classes]
+    unused = find_unused_classes(instances) if instances else []
+    names = ', '.join(map(str, unused))
+    return [f'no object in any part has one of these classes, which data config leaves out: {names}'] if unused else []
+
+
+def _summaries(args: argparse.Namespace, splits: list, read_images: bool, with_masks: bool = True) -> list:
+    from mmmaskdino.datasets.summary import check_split, compare_parts
     from mmmaskdino.progress import progress_callback
 
     listed = args.path / 'classes.txt'
     classes, summaries = _read_classes(args.classes or (str(listed) if listed.is_file() else None)), []
     for split in splits:
-        summaries.append(check_split(split, classes, read_images, progress_callback()))
+        summaries.append(check_split(split, classes, read_images, progress_callback(), with_masks))
+    compare_parts(summaries, args.path.is_dir() and args.kind is None)
     return summaries
 
 
@@ -178,7 +206,10 @@ def _read_classes(text: str | None) -> list[str] | None:
     if text is None:
         return None
     path = Path(text)
-    lines = path.read_text(encoding='utf-8').splitlines() if path.is_file() else text.split(',')
+    try:
+        lines = path.read_text(encoding='utf-8-sig').splitlines() if path.is_file() else text.split(',')
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{path}: the names must be in UTF-8 ({error}); save the file in this encoding') from error
     names = [line.strip() for line in lines if line.strip()]
     if len(set(names)) < max(len(names), 1):
         raise ValueError(f'--classes needs names that differ, got {names}')

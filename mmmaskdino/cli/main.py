@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from mmmaskdino.cli.messages import CommandError
+from mmmaskdino.plain_text import printable
 from mmmaskdino.version import __version__
 
 INTERRUPTED = 130  # what shells report of a program that was ended with Ctrl-C
@@ -82,7 +83,7 @@ def run_command(command: str, argv: Sequence[str] | None = None, prog: str | Non
             load_package()
         return _module(command).run(args)
     except CommandError as error:
-        raise SystemExit(f'{parser.prog}: {error}') from None
+        raise SystemExit(printable(f'{parser.prog}: {error}')) from None
     except KeyboardInterrupt:
         print(f'\n{parser.prog}: interrupted', file=sys.stderr)
         return INTERRUPTED

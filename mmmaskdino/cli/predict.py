@@ -20,6 +20,7 @@ import sys
 
 from mmmaskdino.cli.arguments import add_config_options, add_device_argument
 from mmmaskdino.cli.messages import errors_as_messages
+from mmmaskdino.plain_text import printable
 
 KINDS = ('panoptic', 'instances', 'semantic')
 
@@ -110,6 +111,8 @@ def run(args: argparse.Namespace) -> int:
     if summary.others:
         shown = ', '.join(summary.others[:10]) + (', ...' if len(summary.others) > 10 else '')
         print(f'{len(summary.others)} file(s) are no images by their suffix: {shown}', file=sys.stderr)
+    for remark in predictor.remarks.lines():
+        print(f'note: {printable(remark)}', file=sys.stderr)
     for failure in summary.failures:
         print(f'  no result for {failure.name}: {failure.reason.removeprefix(f"{failure.name}: ")}', file=sys.stderr)
     return int(bool(summary.failures))

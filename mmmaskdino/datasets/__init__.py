@@ -11,6 +11,7 @@ from mmmaskdino.datasets.files import DataError
 from mmmaskdino.datasets.image_loading import LoadCheckedImage
 from mmmaskdino.datasets.instance_loading import LoadCheckedAnnotations
 from mmmaskdino.datasets.object_masks import ObjectMasks
+from mmmaskdino.datasets.panoptic_boxes import add_boxes
 from mmmaskdino.datasets.panoptic_ids import ids_to_rgb, read_panoptic_png, rgb_to_ids
 from mmmaskdino.datasets.panoptic_loading import LoadCocoPanopticAnnotations
 from mmmaskdino.datasets.resizing import AntialiasedResize, LargeScaleJitter
@@ -34,6 +35,7 @@ __all__ = [
     'LoadCheckedImage',
     'LoadCocoPanopticAnnotations',
     'ObjectMasks',
+    'add_boxes',
     'ids_to_rgb',
     'read_panoptic_png',
     'rgb_to_ids',

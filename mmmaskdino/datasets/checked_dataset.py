@@ -1,6 +1,5 @@
 """What the COCO datasets of this package add to mmdet's: nothing is left out silently."""
 
-import json
 import os.path as osp
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -9,10 +8,11 @@ from typing import Any
 from mmengine.logging import print_log
 
 from mmmaskdino.datasets.annotation_report import AnnotationReport
-from mmmaskdino.datasets.coco_checks import check_categories, check_lists, index_images
-from mmmaskdino.datasets.files import DataError, find_missing_files, read_file
+from mmmaskdino.datasets.coco_checks import check_categories, check_lists, index_images, read_json, tidy
+from mmmaskdino.datasets.files import DataError
 from mmmaskdino.datasets.image_loading import with_checked_image_loader
 from mmmaskdino.datasets.left_out import LeftOutList, check_on_fault
+from mmmaskdino.datasets.names import report_missing_files
 
 # Settings of mmdet's and mmcv's transforms with which they return None for some images; mmengine then takes another
 # image in their place, so that for instance images without objects are never trained on.
@@ -98,8 +98,6 @@ class CheckedDatasetMixin(NamedErrorsMixin):
         kwargs: The arguments of mmdet's dataset.
     """
 
-    CLASSES_IN_ANY_ORDER = False
-
     def __init__(self, *, pipeline: Sequence[dict | Callable] = (), **kwargs: Any) -> None:
         super().__init__(pipeline=with_checked_image_loader(pipeline), **kwargs)
 
@@ -116,10 +114,9 @@ class CheckedDatasetMixin(NamedErrorsMixin):
         self._check_config(report)
         content = self._read_annotations()
         check_lists(content, report, annotations_optional=self.test_mode)
+        content = tidy(content, report)
         images = index_images(content['images'], report)
-        self.cat_ids = check_categories(
-            content['categories'], self.metainfo['classes'], report, self.CLASSES_IN_ANY_ORDER
-        )
+        self.cat_ids = check_categories(content['categories'], self.metainfo['classes'], report)
         self.cat2label = {cat_id: label for label, cat_id in enumerate(self.cat_ids)}
         annotations = self._check_annotations(content, images, report)
         self._check_files([image for image in images.values() if image is not None], report)
@@ -160,17 +157,11 @@ class CheckedDatasetMixin(NamedErrorsMixin):
         report.raise_errors()
 
     def _read_annotations(self) -> Any:
-        content = read_file(self.ann_file, self.backend_args)
-        try:
-            return json.loads(content)
-        except ValueError as error:
-            raise DataError(f'{self.ann_file}: not a valid json file ({error})') from error
+        return read_json(self.ann_file, self.backend_args)
 
     def _check_files(self, images: list[dict], report: AnnotationReport) -> None:
-        paths = {osp.join(self.data_prefix['img'], image['file_name']): image['id'] for image in images}
-        for path in find_missing_files(paths, self.backend_args):
-            message = f'image {paths[path]}: no file at {path} (data_root, data_prefix.img and file_name)'
-            report.image_error(message, [paths[path]])
+        paths = [(osp.join(self.data_prefix['img'], image['file_name']), image['id']) for image in images]
+        report_missing_files(report, paths, 'image', 'data_root, data_prefix.img and file_name', self.backend_args)
 
     def filter_data(self) -> list[dict]:
         """Filter as `filter_cfg` says, and say how many images that leaves out.

@@ -18,22 +18,31 @@ class CheckedCocoDataset(CheckedDatasetMixin, CocoDataset):
     """mmdet's `CocoDataset` that says what is wrong with a file instead of leaving it out.
 
     Errors at start, all at once: missing files, lists or keys; images one pixel high or wide; ids that are unknown or
-    given twice; metainfo classes that are not the file's or in another order; categories that are no class; and, where
-    masks are needed, segmentations that are missing, below three points or of another size than their image.
-    One warning: annotations that are left out because their box is empty or outside the image, and the like.
+    given twice; metainfo classes that are not the file's; categories that are no class; boxes that are corners or
+    shares; and, where masks are needed, segmentations that are missing or cannot be drawn; no object left to train on.
+    One warning: annotations that are left out because their box is empty or outside the image, values that are taken
+    from others (a box or an area from the mask) or from a text, and the like.
     `LoadAnnotations` in the pipeline becomes :class:`LoadCheckedAnnotations`.
 
     Args:
         drop_unlisted_categories: Whether to leave out the annotations of categories that are not in
             `metainfo.classes`, to train on a few classes of a file.
+        with_masks: Whether segmentations must be good; None for what the pipeline loads or, in tests, where it loads no
+            annotations, for whether the file has any.
         pipeline: Transform configs or built transforms.
         kwargs: The arguments of mmdet's `CocoDataset`.
     """
 
     def __init__(
-        self, *, drop_unlisted_categories: bool = False, pipeline: Sequence[dict | Callable] = (), **kwargs: Any
+        self,
+        *,
+        drop_unlisted_categories: bool = False,
+        with_masks: bool | None = None,
+        pipeline: Sequence[dict | Callable] = (),
+        **kwargs: Any,
     ) -> None:
         self.drop_unlisted_categories = drop_unlisted_categories
+        self.with_masks = with_masks
         super().__init__(pipeline=with_checked_annotation_loader(pipeline), **kwargs)
 
     def _check_annotations(self, content: dict, images: dict, report: AnnotationReport) -> dict[Any, list[dict]]:
@@ -43,10 +52,9 @@ class CheckedCocoDataset(CheckedDatasetMixin, CocoDataset):
             category_names={category['id']: category['name'] for category in content['categories']},
             cat_ids=self.cat_ids,
             with_mask=self._needs_masks(annotations, report),
-            for_evaluation=self.test_mode,
             report=report,
         )
-        checker.check(annotations, self.drop_unlisted_categories)
+        annotations = checker.check(annotations, self.drop_unlisted_categories)
         # What mmdet's filter_data and parse_data_info read.
         self.cat_img_map = defaultdict(list)
         by_image = defaultdict(list)
@@ -72,10 +80,9 @@ class CheckedCocoDataset(CheckedDatasetMixin, CocoDataset):
         return data_info
 
     def _needs_masks(self, annotations: list[dict], report: AnnotationReport) -> bool:
-        """Whether segmentations must be good.
-
-        The pipeline says so; test pipelines load no annotations, so there the file says whether it has masks.
-        """
+        """Whether segmentations must be good."""
+        if self.with_masks is not None:
+            return self.with_masks
         transforms = iterate_transforms(self.pipeline)
         wishes = [transform.with_mask for transform in transforms if hasattr(transform, 'with_mask')]
         if wishes or not self.test_mode:

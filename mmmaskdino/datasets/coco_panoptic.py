@@ -9,7 +9,7 @@ from mmdet.registry import DATASETS
 
 from mmmaskdino.datasets.annotation_report import AnnotationReport
 from mmmaskdino.datasets.checked_dataset import CheckedDatasetMixin
-from mmmaskdino.datasets.files import find_missing_files
+from mmmaskdino.datasets.names import find_file_name_fault, report_missing_files
 from mmmaskdino.datasets.panoptic_checks import PanopticChecker, check_thing_order
 
 
@@ -26,9 +26,6 @@ class CheckedCocoPanopticDataset(CheckedDatasetMixin, CocoPanopticDataset):
         kwargs: The arguments of mmdet's `CocoPanopticDataset`.
     """
 
-    # The panoptic metrics find categories by name; files of Cityscapes have stuff first.
-    CLASSES_IN_ANY_ORDER = True
-
     def load_data_list(self) -> list[dict]:
         """Read and check the annotation file; see the base class."""
         self.coco = self.COCOAPI()  # mmdet's parse_data_info asks it for the categories
@@ -44,7 +41,7 @@ class CheckedCocoPanopticDataset(CheckedDatasetMixin, CocoPanopticDataset):
         entries = content['annotations']
         names = {cat_id: category['name'] for cat_id, category in self.coco.cats.items()}
         PanopticChecker(images, names, self.cat_ids, report).check(entries)
-        self._check_pngs([entry for entry in entries if 'file_name' in entry], report)
+        self._check_pngs([e for e in entries if not find_file_name_fault(e.get('file_name'))], report)
         if report.num_errors:
             return defaultdict(list)
         sound = [entry for entry in entries if entry.get('image_id') not in report.left_out]
@@ -59,10 +56,9 @@ class CheckedCocoPanopticDataset(CheckedDatasetMixin, CocoPanopticDataset):
         if not self.data_prefix.get('seg'):
             report.error(f"data_prefix needs the key 'seg' (folder of the panoptic PNGs), got {self.data_prefix}")
             return
-        paths = {osp.join(self.data_prefix['seg'], entry['file_name']): entry.get('image_id') for entry in entries}
-        for path in find_missing_files(paths, self.backend_args):
-            message = f'panoptic annotation of image {paths[path]}: no file at {path} (data_prefix.seg)'
-            report.image_error(message, [paths[path]])
+        paths = [(osp.join(self.data_prefix['seg'], entry['file_name']), entry.get('image_id')) for entry in entries]
+        what = 'panoptic annotation of image'
+        report_missing_files(report, paths, what, 'data_prefix.seg', self.backend_args, 'entries')
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
         """Parse one image as mmdet does, but with the PNG that its entry names.

@@ -70,8 +70,8 @@ class CheckedCityscapesPanopticDataset(CheckedCocoPanopticDataset):
 class CheckedLVISDataset(CheckedCocoDataset):
     """LVIS v1 instance segmentation, 1203 classes.
 
-    Its json has addresses of COCO's images in place of file names; their last two parts are folder and name. No object
-    of it is a crowd.
+    Its json has addresses of COCO's images in place of file names; their last two parts are folder and name. An image
+    without address has its `file_name`, as in other files. No object of it is a crowd.
     """
 
     METAINFO = dict(classes=LVISV1Dataset.METAINFO['classes'])  # there is no palette
@@ -79,8 +79,10 @@ class CheckedLVISDataset(CheckedCocoDataset):
     def _read_annotations(self) -> Any:
         content = super()._read_annotations()
         if isinstance(content, dict):
-            for image in content.get('images', ()):
-                image['file_name'] = '/'.join(image.get('coco_url', '').split('/')[-2:])
-            for annotation in content.get('annotations', ()):
-                annotation['iscrowd'] = 0
+            for image in content.get('images') or ():
+                if isinstance(image, dict) and isinstance(image.get('coco_url'), str) and image['coco_url']:
+                    image['file_name'] = '/'.join(image['coco_url'].split('/')[-2:])
+            for annotation in content.get('annotations') or ():
+                if isinstance(annotation, dict):
+                    annotation['iscrowd'] = 0
         return content

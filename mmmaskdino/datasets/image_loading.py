@@ -11,6 +11,7 @@ from mmdet.registry import TRANSFORMS
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmmaskdino.datasets.files import MAX_PIXELS, DataError, check_num_pixels, read_file
+from mmmaskdino.datasets.image_depth import RemarkCounts, RemarkLog, describe_unreadable, find_losses
 
 JPEG_START, JPEG_END = b'\xff\xd8', b'\xff\xd9'
 PNG_START, PNG_END = b'\x89PNG', b'IEND\xaeB`\x82'
@@ -22,7 +23,8 @@ class LoadCheckedImage(LoadImageFromFile):
 
     mmcv's decoder returns the readable part of a truncated file, grey below, and nothing is said of an image whose size
     is not the one its annotations were made for. The size is compared after the EXIF orientation has been applied, as
-    mmcv does with `color_type='color'`.
+    mmcv does with `color_type='color'`. What else is lost by reading three channels of 8 bits (pages, transparency, 12
+    bits in 16) is logged once for each kind, or goes to what stands in `remarks`.
 
     Required Keys:
 
@@ -43,6 +45,7 @@ class LoadCheckedImage(LoadImageFromFile):
     def __init__(self, *args: Any, max_pixels: int = MAX_PIXELS, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.max_pixels = max_pixels
+        self.remarks: RemarkLog | RemarkCounts = RemarkLog()
         if self.ignore_empty:
             raise ValueError('LoadImageFromFile: ignore_empty=True would skip unreadable images; remove it')
 
@@ -65,8 +68,10 @@ class LoadCheckedImage(LoadImageFromFile):
         _check_complete(content, path)
         image = mmcv.imfrombytes(content, flag=self.color_type, backend=self.imdecode_backend)
         if image is None:
-            raise DataError(f'{path}: not an image that can be read; replace it, or remove it from the annotations')
+            raise DataError(f'{path}: {describe_unreadable(content)}')
         _check_size(image, results, content)
+        for remark in find_losses(content) if self.color_type.startswith('color') else ():
+            self.remarks.add(path, remark)
         results['img'] = image.astype(np.float32) if self.to_float32 else image
         results['img_shape'] = image.shape[:2]
         results['ori_shape'] = image.shape[:2]

@@ -1,9 +1,15 @@
 """Checks of COCO panoptic annotations at start."""
 
+import math
 from collections import Counter
+from collections.abc import Hashable
 from typing import Any
 
-from mmmaskdino.datasets.annotation_report import AnnotationReport
+from mmdet.evaluation.functional import INSTANCE_OFFSET
+
+from mmmaskdino.datasets.annotation_report import AnnotationReport, as_json
+from mmmaskdino.datasets.coco_checks import unknown_category
+from mmmaskdino.datasets.names import find_file_name_fault
 from mmmaskdino.datasets.panoptic_ids import MAX_SEGMENT_ID
 
 ENTRY_KEYS = ('image_id', 'file_name', 'segments_info')
@@ -25,10 +31,16 @@ def check_thing_order(categories: list[dict], metainfo: dict, report: Annotation
             f'{list(metainfo["classes"])}, {things} and {stuff}; give all three in the dataset config'
         )
         return
+    if len(categories) >= INSTANCE_OFFSET:
+        report.error(f'panoptic results have room for {INSTANCE_OFFSET - 1} classes, got {len(categories)}')
+    unknown = [category for category in categories if category.get('isthing') not in (0, 1)]
+    if unknown:
+        report.error(
+            f"{len(unknown)} of {len(categories)} categories need the key 'isthing' (0 or 1), first "
+            f'{unknown[0]["name"]!r}: {unknown[0].get("isthing")!r}'
+        )
     for label, category in enumerate(categories):
-        if category.get('isthing') not in (0, 1):
-            report.error(f"category {category['name']!r} needs the key 'isthing' (0 or 1)")
-        elif bool(category['isthing']) != (label < len(things)):
+        if category not in unknown and bool(category['isthing']) != (label < len(things)):
             listed_in = 'thing_classes' if label < len(things) else 'stuff_classes'
             report.error(
                 f'category {category["name"]!r} has isthing={category["isthing"]}, but is in metainfo.{listed_in}'
@@ -56,6 +68,8 @@ class PanopticChecker:
         self.category_names = category_names
         self.cat_ids = set(cat_ids)
         self.report = report
+        self.faulty_images: set[Hashable] = set()
+        """Ids of the images whose entry has a fault."""
 
     def check(self, entries: list[dict]) -> None:
         """Check all entries; each image must have exactly one.
@@ -64,57 +78,91 @@ class PanopticChecker:
             entries: One per image: `image_id`, `file_name` (of the PNG) and `segments_info`, a list of `id`,
                 `category_id`, `bbox` and `area`.
         """
+        self.report.totals.update(entries=len(entries), segments=0)
+        self.report.totals.setdefault('images', len(self.images))
         for entry in entries:
             self._check_entry(entry)
-        counts = Counter(entry.get('image_id') for entry in entries)
+        counts = Counter(_hashable(entry.get('image_id')) for entry in entries)
         for image_id, image in self.images.items():
             if counts[image_id] != 1:
                 file_name = image['file_name'] if image else 'faulty entry'
-                self.report.image_error(
-                    f"image {image_id} ({file_name}): needs one entry in 'annotations', got {counts[image_id]}",
-                    [image_id],
+                place = f'image {as_json(image_id)} ({file_name})'
+                self._note(
+                    "needs one entry in 'annotations'", place, f'got {counts[image_id]}', image_id, image_id, 'images'
                 )
 
+    def _note(self, fault: str, place: str, got: str, label: Any, image_id: Hashable, kind: str) -> None:
+        self.report.fault(fault, place, got, label, [image_id], kind)
+        self.faulty_images.add(image_id)
+
     def _check_entry(self, entry: dict) -> None:
-        place = f'panoptic annotation of image {entry.get("image_id")} ({entry.get("file_name")})'
-        images = [entry.get('image_id')]
+        place = f'panoptic annotation of image {as_json(entry.get("image_id"))} ({entry.get("file_name")})'
+        image_id = _hashable(entry.get('image_id'))
+
+        def note(fault: str, got: str = '') -> None:
+            self._note(fault, place, got, image_id, image_id, 'entries')
+
         missing = [key for key in ENTRY_KEYS if key not in entry]
         if missing:
-            self.report.image_error(f'{place}: the key(s) {missing} are missing', images)
+            note(f'the key(s) {missing} are missing')
             return
-        if entry['image_id'] not in self.images:
-            self.report.image_error(f"{place}: no image has this id; add it to 'images' or remove this entry", images)
-        if not isinstance(entry['segments_info'], list):
-            self.report.image_error(f'{place}: segments_info must be a list, got {entry["segments_info"]!r}', images)
+        if name_fault := find_file_name_fault(entry['file_name']):
+            note(f'file_name {name_fault}', f'got {as_json(entry["file_name"])}')
+        if image_id not in self.images:
+            note("no image has this id; add it to 'images' or remove this entry")
+        segments = entry['segments_info']
+        if not isinstance(segments, list) or not all(isinstance(segment, dict) for segment in segments):
+            note('segments_info must be a list of objects', f'got {as_json(segments)}')
             return
-        for segment in entry['segments_info']:
-            self._check_segment(segment, f'segment {segment.get("id")}, {place}', images)
-        counts = Counter(segment.get('id') for segment in entry['segments_info'])
+        self.report.totals['segments'] += len(segments)
+        for segment in segments:
+            self._check_segment(segment, f'segment {as_json(segment.get("id"))}, {place}', image_id)
+        counts = Counter(_hashable(segment.get('id')) for segment in segments if 'id' in segment)
         repeated = [segment_id for segment_id, count in counts.items() if count > 1]
         if repeated:
-            self.report.image_error(f'{place}: the segment ids {repeated} are given more than once', images)
+            note('the ids of the segments of an image must be unique', f'given more than once: {as_json(repeated)}')
 
-    def _check_segment(self, segment: dict, place: str, images: list) -> None:
+    def _check_segment(self, segment: dict, place: str, image_id: Hashable) -> None:
+        def note(fault: str, got: str = '') -> None:
+            self._note(fault, place, got, segment.get('id'), image_id, 'segments')
+
         missing = [key for key in SEGMENT_KEYS if key not in segment]
         if missing:
-            self.report.image_error(f'{place}: the key(s) {missing} are missing', images)
+            computed = '; both can be computed from the PNGs: mmmaskdino.datasets.add_boxes'
+            note(f'the key(s) {missing} are missing{computed * (set(missing) <= {"bbox", "area"})}')
             return
-        if not isinstance(segment['id'], int) or not 0 < segment['id'] <= MAX_SEGMENT_ID:
-            self.report.image_error(f'{place}: a segment id must lie in [1, {MAX_SEGMENT_ID}] (0 is void)', images)
-        if segment['category_id'] not in self.category_names:
-            self.report.image_error(
-                f'{place}: category id {segment["category_id"]} is not among the '
-                f"{len(self.category_names)} of the file's 'categories'; correct it or add the category",
-                images,
-            )
-        elif segment['category_id'] not in self.cat_ids:
-            self.report.error(
-                f'{place}: category {self.category_names[segment["category_id"]]!r} is not in metainfo.classes; '
-                'add it to classes and to thing_classes or stuff_classes, or paint its segments void in the file'
-            )
-        box = segment['bbox']
-        if not isinstance(box, list) or len(box) != 4:
-            self.report.image_error(f'{place}: bbox must be [x, y, width, height], got {box!r}', images)
-        elif segment['area'] <= 0 or box[2] < 1 or box[3] < 1:
+        segment_id, category = segment['id'], _hashable(segment['category_id'])
+        if not _is_whole(segment_id) or not 0 < segment_id <= MAX_SEGMENT_ID:
+            wanted = f'a segment id must lie in [1, {MAX_SEGMENT_ID}] (0 is void), a whole number'
+            note(wanted, f'got {as_json(segment_id)}')
+        if category not in self.category_names:
+            note(unknown_category(self.category_names), f'got {as_json(segment["category_id"])}')
+        elif category not in self.cat_ids:
+            name = f'category {self.category_names[category]!r} is not in metainfo.classes'
+            mend = 'add it to classes and to thing_classes or stuff_classes, or paint its segments void in the file'
+            self.report.fault(f'{name}; {mend}', place, label=segment_id, kind='segments')
+        box, area = segment['bbox'], segment['area']
+        if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, [*box, area])):
+            wanted = 'bbox must be [x, y, width, height] and area a number'
+            note(wanted, f'got {as_json(box)} and {as_json(area)}')
+        elif is_left_out(segment):
             # Should the PNG have pixels of it all the same, loading the PNG raises.
             self.report.warn('segments left out: area 0 or box below one pixel', place)
+
+
+def is_left_out(segment: dict) -> bool:
+    """Whether mmdet leaves a sound segment out."""
+    return segment['area'] <= 0 or min(segment['bbox'][2:]) < 1
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _hashable(value: Any) -> Any:
+    """The value, or a text in the place of a list or object, which can be no id."""
+    return value if isinstance(value, Hashable) else repr(value)

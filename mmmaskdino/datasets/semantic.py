@@ -2,6 +2,7 @@
 
 import os.path as osp
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from mmengine import fileio
@@ -10,8 +11,10 @@ from mmseg.registry import DATASETS
 
 from mmmaskdino.datasets.annotation_report import AnnotationReport
 from mmmaskdino.datasets.checked_dataset import NamedErrorsMixin
-from mmmaskdino.datasets.files import DataError, find_missing_files
+from mmmaskdino.datasets.files import DataError
+from mmmaskdino.datasets.folders import list_files
 from mmmaskdino.datasets.image_loading import with_checked_image_loader
+from mmmaskdino.datasets.names import report_missing_files
 from mmmaskdino.datasets.seg_map_loading import with_checked_seg_map_loader
 
 
@@ -43,16 +46,15 @@ class CheckedSegDatasetMixin(NamedErrorsMixin):
         report = AnnotationReport(self._source(), leaves_out=self.on_fault == 'leave_out')
         if not self.ann_file and not fileio.isdir(image_folder, backend_args=self.backend_args):
             raise DataError(f'{image_folder}: no such folder (data_root, data_prefix.img_path)')
-        data_list = super().load_data_list()
+        data_list = self._list_images() if self._is_local_folder() else super().load_data_list()
         if not data_list:
             raise DataError(
                 f'{image_folder}: no image with suffix {self.img_suffix} (data_prefix.img_path, img_suffix)'
             )
         for key in ('img_path', 'seg_map_path'):
-            images = {entry[key]: entry['img_path'] for entry in data_list if key in entry}
-            for path in find_missing_files(images, self.backend_args):
-                message = f'no file at {path} (data_root, data_prefix.{key}, img_suffix, seg_map_suffix)'
-                report.image_error(message, [images[path]])
+            paths = [(entry[key], entry['img_path']) for entry in data_list if key in entry]
+            where = f'data_root, data_prefix.{key}, img_suffix, seg_map_suffix'
+            report_missing_files(report, paths, 'image', where, self.backend_args)
         report.raise_errors()
         self._warn_of_unused_labels(data_list, report)
         self._leave_out(report)
@@ -61,6 +63,24 @@ class CheckedSegDatasetMixin(NamedErrorsMixin):
             raise DataError(f'{self._source()}: every image is left out; the reasons are in {self.left_out_file}')
         num_classes = len(self.metainfo['classes'])
         return [{**entry, 'num_classes': num_classes} for entry in kept]
+
+    def _is_local_folder(self) -> bool:
+        if self.ann_file:
+            return False
+        backend = fileio.get_file_backend(self.data_prefix.get('img_path'), backend_args=self.backend_args)
+        return isinstance(backend, fileio.LocalBackend)
+
+    def _list_images(self) -> list[dict]:
+        """As mmseg lists a folder, but without what other programs left there, and each linked folder once."""
+        folder, labels = self.data_prefix['img_path'], self.data_prefix.get('seg_map_path')
+        shared = dict(label_map=self.label_map, reduce_zero_label=self.reduce_zero_label)
+        data_list = []
+        for name in list_files(Path(folder), self.img_suffix):
+            entry = dict(img_path=osp.join(folder, name), **shared, seg_fields=[])
+            if labels is not None:
+                entry['seg_map_path'] = osp.join(labels, name.removesuffix(self.img_suffix) + self.seg_map_suffix)
+            data_list.append(entry)
+        return data_list
 
     def _source(self) -> str:
         return self.ann_file or self.data_prefix.get('img_path')
@@ -71,9 +91,14 @@ class CheckedSegDatasetMixin(NamedErrorsMixin):
         if self.ann_file or not folder:
             return
         used = {osp.normpath(entry['seg_map_path']) for entry in data_list}
-        for name in fileio.list_dir_or_file(
-            folder, list_dir=False, suffix=self.seg_map_suffix, recursive=True, backend_args=self.backend_args
-        ):
+        names = (
+            list_files(Path(folder), self.seg_map_suffix)
+            if self._is_local_folder()
+            else fileio.list_dir_or_file(
+                folder, list_dir=False, suffix=self.seg_map_suffix, recursive=True, backend_args=self.backend_args
+            )
+        )
+        for name in names:
             if osp.normpath(osp.join(folder, name)) not in used:
                 report.warn('label maps without image are left out', name)
         report.log_warnings()

@@ -1,13 +1,16 @@
 """The class counts of the model against those of the datasets."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from mmdet.evaluation import CocoMetric
+from mmengine.evaluator import Evaluator
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from mmmaskdino.engine.safety_hook import SafetyHook
+from mmmaskdino.evaluation.coco_metric import CheckedCocoMetric
 
 
 @HOOKS.register_module()  # of mmengine, so that mmdet and mmseg find it
@@ -15,7 +18,8 @@ class ClassCountCheckHook(SafetyHook):
     """Refuses to start when the head and a dataset do not have the same classes.
 
     Fewer classes in the head end in an index error on the device somewhere in the first epoch, more of them in silence.
-    mmdet's `NumClassCheckHook` knows no stuff and looks at each epoch only.
+    mmdet's `NumClassCheckHook` knows no stuff and looks at each epoch only. It refuses mmdet's `CocoMetric`, too, where
+    that would take a label for another class.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -30,14 +34,17 @@ class ClassCountCheckHook(SafetyHook):
         self._check(runner, runner.train_dataloader.dataset, 'train_dataloader')
         if runner.val_loop is not None:
             self._check(runner, runner.val_dataloader.dataset, 'val_dataloader')
+            self._check_metrics(runner.val_evaluator, runner.val_dataloader.dataset)
 
     def before_val(self, runner: Runner) -> None:
         """Check the validation data; see :meth:`before_train`."""
         self._check(runner, runner.val_dataloader.dataset, 'val_dataloader')
+        self._check_metrics(runner.val_evaluator, runner.val_dataloader.dataset)
 
     def before_test(self, runner: Runner) -> None:
         """Check the test data; see :meth:`before_train`."""
         self._check(runner, runner.test_dataloader.dataset, 'test_dataloader')
+        self._check_metrics(runner.test_evaluator, runner.test_dataloader.dataset)
 
     def _check(self, runner: Runner, dataset: Any, dataloader_name: str) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -47,6 +54,31 @@ class ClassCountCheckHook(SafetyHook):
                 check_num_classes(model.decode_head, part.metainfo, place)
             else:
                 check_class_counts(model.panoptic_head, part.metainfo, place)
+
+    def _check_metrics(self, evaluator: Evaluator, dataset: Any) -> None:
+        for metric in evaluator.metrics:
+            check_class_order(metric, dataset.metainfo['classes'])
+
+
+def check_class_order(metric: Any, classes: Sequence[str]) -> None:
+    """Refuse mmdet's `CocoMetric` where it would take labels for others.
+
+    Args:
+        metric: Any metric.
+        classes: Names of the dataset's classes.
+
+    Raises:
+        ValueError: The metric takes the classes in the order of the file, which is another one.
+    """
+    api = getattr(metric, '_coco_api', None)
+    if not isinstance(metric, CocoMetric) or isinstance(metric, CheckedCocoMetric) or api is None:
+        return
+    names = [category['name'] for category in api.dataset['categories'] if category['name'] in classes]
+    if names != [name for name in classes if name in names]:
+        raise ValueError(
+            f"the evaluator's CocoMetric takes the classes in the order of its annotation file, {names}, but the "
+            f"dataset has them as {list(classes)}; set type='CheckedCocoMetric', which finds them by name"
+        )
 
 
 def iterate_datasets(dataset: Any) -> Iterator[Any]:

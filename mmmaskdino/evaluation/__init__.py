@@ -1,8 +1,10 @@
+from mmmaskdino.evaluation.coco_metric import CheckedCocoMetric
 from mmmaskdino.evaluation.panoptic_metric import PanopticQualityMetric
 from mmmaskdino.evaluation.panoptic_quality import MatchCounts, PanopticImage, PanopticQuality, count_matches
 from mmmaskdino.evaluation.semantic_metric import PanopticIoUMetric
 
 __all__ = [
+    'CheckedCocoMetric',
     'MatchCounts',
     'PanopticIoUMetric',
     'PanopticImage',

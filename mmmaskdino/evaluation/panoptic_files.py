@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mmmaskdino.datasets.files import DataError, read_file
+from mmmaskdino.datasets import coco_checks
+from mmmaskdino.datasets.annotation_report import AnnotationReport
+from mmmaskdino.datasets.files import DataError
 from mmmaskdino.datasets.panoptic_ids import MAX_SEGMENT_ID, ids_to_rgb, read_panoptic_png
 from mmmaskdino.evaluation.output_files import OutputFolder, result_names
 from mmmaskdino.evaluation.panoptic_quality import PanopticImage
@@ -158,13 +160,12 @@ def read_json(path: str, keys: list[str], backend_args: dict[str, Any] | None = 
     Raises:
         DataError: The file is missing or unreadable, or a key is not there.
     """
-    content = read_file(path, backend_args)
-    try:
-        data = json.loads(content)
-    except ValueError as error:
-        raise DataError(f'{path}: not a json file ({error})') from error
+    data = coco_checks.read_json(path, backend_args)
     for key in keys:
         _field(data, key, path)
+    lists = [data.get(key) for key in ('images', 'annotations', 'categories')]
+    if all(isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries) for entries in lists):
+        return coco_checks.tidy(data, AnnotationReport(path))  # the dataset has given its warnings
     return data
 
 

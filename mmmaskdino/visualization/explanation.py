@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import Tensor
 
+from mmmaskdino.plain_text import without_formulas
 from mmmaskdino.structures import Shape
 
 from .trace import Stage, Trace
@@ -72,7 +73,7 @@ class Explanation:
         figure, panels = self._panels(len(stages))
         for panel, stage in zip(panels, stages, strict=True):
             score, label = stage.scores[query].max(-1)
-            panel.set_title(f'{stage.name}: {self._classes[label]} {score:.2f}', fontsize=9)
+            panel.set_title(f'{stage.name}: {without_formulas(self._classes[label])} {score:.2f}', fontsize=9)
             self._draw_mask(panel, stage, query)
             self._draw_box(panel, stage.boxes[query], COLOR)
         return figure

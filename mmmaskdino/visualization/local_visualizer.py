@@ -13,6 +13,8 @@ from mmdet.visualization import DetLocalVisualizer
 from mmdet.visualization.palette import get_palette
 from mmengine.structures import InstanceData, PixelData
 
+from mmmaskdino.plain_text import without_formulas
+
 MIN_FONT_SIZE = 9
 
 
@@ -98,12 +100,13 @@ class MaskDINOVisualizer(DetLocalVisualizer):
         return self.get_image()
 
     def draw_texts(self, texts: Any, positions: Any, font_sizes: Any = None, **kwargs: Any) -> 'MaskDINOVisualizer':
-        """Draw texts as mmengine does, but none so small that it cannot be read.
+        """Draw texts as they stand (no formula between `$`), none so small that it cannot be read.
 
         Args: as ``Visualizer.draw_texts``.
         """
         if font_sizes is not None:
             font_sizes = np.maximum(font_sizes, MIN_FONT_SIZE).tolist()
+        texts = [without_formulas(text) for text in ([texts] if isinstance(texts, str) else texts)]
         return super().draw_texts(texts, positions, font_sizes=font_sizes, **kwargs)
 
 

@@ -97,6 +97,37 @@ def test_files_are_looked_for_at_start(write_dataset, instance_content):
     assert 'annotation 1 (image 1)' in str(caught.value)
 
 
+def test_each_image_without_file_counts(write_dataset, instance_content):
+    for image in instance_content['images']:
+        image['file_name'] = 'gone.jpg'
+    with pytest.raises(DataError, match=r'2 problem\(s\)\n  - 2 of 2 images: the file is not there.*image 7.*image 9'):
+        build(write_dataset(instance_content))
+
+
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
+def test_byte_order_marks(write_dataset, instance_content, encoding):
+    root = write_dataset(instance_content)
+    path = root / 'annotations.json'
+    path.write_bytes(path.read_text().encode(encoding))
+    assert len(build(root)) == 2
+
+
+@pytest.mark.parametrize('test_mode', [False, True])
+def test_what_is_read_otherwise_than_it_stands_in_the_file(write_dataset, instance_content, logged, test_mode):
+    first, second = instance_content['annotations']
+    first.update(image_id='7', area=0, bbox=['2', 3, 10, 8], iscrowd='0')
+    del second['iscrowd']
+    instance_content['categories'].append({'id': 4, 'name': 'cup'})
+    instances = build(write_dataset(instance_content), test_mode=test_mode).get_data_info(0)['instances']
+    assert [(i['bbox'], i['bbox_label'], i['ignore_flag']) for i in instances] == [
+        ([2, 3, 12, 11], 0, 0),
+        ([0, 0, 30, 1], 1, 0),
+    ]
+    (warning,) = logged
+    for kind in ('is a text where', 'numbers in quotes', "without 'iscrowd'", 'that of the mask', 'name of another'):
+        assert kind in warning
+
+
 @pytest.mark.parametrize(
     ('content', 'message'),
     [(b'', '0 bytes'), (b'{"images": [', 'not a valid json file'), (b'\xff\xfe\x00', 'not a valid json file')],

@@ -84,8 +84,9 @@ def test_classes_must_fit_the_file(write_dataset, instance_content):
     root = write_dataset(instance_content)
     with pytest.raises(DataError, match="'horse'"):
         build(root, classes=('cup', 'cat', 'horse'))
-    with pytest.raises(DataError, match='order of the categories'):
-        build(root, classes=('cat', 'cup'))
+    dataset = build(root, classes=('cat', 'cup'))
+    assert dataset.cat_ids == [3, 5]
+    assert [instance['bbox_label'] for instance in dataset.get_data_info(0)['instances']] == [1, 0]
 
 
 def test_some_classes_of_a_file(write_dataset, instance_content, logged):
@@ -131,6 +132,17 @@ def test_in_tests_the_file_says_whether_it_has_masks(write_dataset, instance_con
     del second['segmentation']
     build_test_set(PIPELINE[::2])
     assert 'no segmentation at all' in logged[0]
+
+
+def test_boxes_alone_where_some_objects_have_masks(write_dataset, instance_content):
+    """As the detection configs set it for validation data, whose pipeline loads no annotations."""
+    instance_content['annotations'][0]['segmentation'] = []
+    root = write_dataset(instance_content)
+    arguments = {'ann_file': str(root / 'annotations.json'), 'metainfo': {'classes': ('cup', 'cat')}}
+    arguments.update(data_prefix={'img': str(root)}, pipeline=PIPELINE[::2], test_mode=True)
+    assert len(CheckedCocoDataset(with_masks=False, **arguments)) == 2
+    with pytest.raises(DataError, match='annotation 1 .*masks are needed'):
+        CheckedCocoDataset(with_masks=True, **arguments)
 
 
 def test_test_set_without_annotations(write_dataset, instance_content, logged):

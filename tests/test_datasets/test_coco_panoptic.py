@@ -58,7 +58,7 @@ def test_all_problems_are_told_at_once(write_dataset, panoptic_content):
     (root / 'a.jpeg').unlink()
     with pytest.raises(DataError, match=r'annotations\.json: 3 problem') as caught:
         build(root)
-    for part in ('category id 777', f'no file at {root}/a.png', f'no file at {root}/a.jpeg'):
+    for part in ('got 777', f'no file at {root}/a.png', f'no file at {root}/a.jpeg'):
         assert part in str(caught.value)
 
 

@@ -5,7 +5,7 @@ import pytest
 from mmdet.registry import DATASETS
 from PIL import Image
 
-from mmmaskdino.datasets import CheckedCityscapesPanopticDataset, CheckedLVISDataset, ids_to_rgb
+from mmmaskdino.datasets import CheckedCityscapesPanopticDataset, CheckedLVISDataset, DataError, ids_to_rgb
 
 NAMES = ('CheckedADE20KInstanceDataset', 'CheckedADE20KPanopticDataset')
 CITYSCAPES = ('CheckedCityscapesInstanceDataset', 'CheckedCityscapesPanopticDataset')
@@ -95,3 +95,25 @@ def test_lvis_file(tmp_path):
     loaded = [dataset[i] for i in range(2)]
     assert [classes[data['gt_bboxes_labels'][0]] for data in loaded] == [classes[1202], classes[4]]
     assert all(data['gt_masks'].masks[0].sum() > 0 and data['img'].shape == (8, 16, 3) for data in loaded)
+
+
+def test_lvis_images_without_address(tmp_path):
+    """They have their file names; and each missing file is a problem of its own."""
+    classes = CheckedLVISDataset.METAINFO['classes']
+    images = [dict(id=i, file_name=f'train/{i}.jpg', height=8, width=16) for i in (1, 2)]
+    categories = [dict(id=i, name=name) for i, name in enumerate(classes, 1)]
+    content = dict(images=images, annotations=[], categories=categories)
+    (tmp_path / 'lvis.json').write_text(json.dumps(content))
+
+    def build():
+        return CheckedLVISDataset(
+            data_root=str(tmp_path), ann_file='lvis.json', data_prefix=dict(img=''), test_mode=True
+        )
+
+    with pytest.raises(DataError, match=r'2 problem\(s\)') as caught:
+        build()
+    assert all(f'no file at {tmp_path}/train/{i}.jpg' in str(caught.value) for i in (1, 2))
+    (tmp_path / 'train').mkdir()
+    for i in (1, 2):
+        Image.new('RGB', (16, 8)).save(tmp_path / 'train' / f'{i}.jpg')
+    assert [build().get_data_info(i)['img_path'] for i in (0, 1)] == [f'{tmp_path}/train/{i}.jpg' for i in (1, 2)]

@@ -25,12 +25,19 @@ def test_sound_annotations(panoptic_content, logged):
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        ({'category_id': 777}, 'category id 777 is not among'),
-        ({'id': 300}, r'\[300\] are given more than once'),
+        ({'category_id': 777}, 'this category id is not among .*got 777'),
+        ({'id': 300}, r'must be unique, given more than once: \[300\]'),
         ({'id': 0}, r'must lie in \[1, 16777215\]'),
         ({'id': 256**3}, 'must lie in'),
         ({'id': 'x'}, 'must lie in'),
+        ({'id': 5.0}, 'a whole number, got 5.0'),
+        ({'id': [1]}, 'must lie in'),
+        ({'category_id': [3]}, r'this category id is not among .*got \[3\]'),
         ({'bbox': [1, 2]}, r'bbox must be \[x, y, width, height\]'),
+        ({'bbox': [1, 2, None, 4]}, r'bbox must be \[x, y, width, height\]'),
+        ({'bbox': None}, r'bbox must be \[x, y, width, height\]'),
+        ({'area': '25'}, 'area a number, got .* and "25"'),
+        ({'area': float('nan')}, 'area a number'),
     ],
 )
 def test_faulty_segments_are_named(panoptic_content, change, message):
@@ -58,7 +65,7 @@ def test_missing_entry_keys(panoptic_content, key):
 
 def test_segments_must_be_a_list(panoptic_content):
     panoptic_content['annotations'][0]['segments_info'] = None
-    with pytest.raises(DataError, match='must be a list, got None'):
+    with pytest.raises(DataError, match='must be a list of objects, got null'):
         check(panoptic_content).raise_errors()
 
 
@@ -87,7 +94,7 @@ def test_segment_without_pixels_is_warned_of(panoptic_content, logged):
     [
         ({}, [1, 1, 1], "'wall' has isthing=1, but is in metainfo.stuff_classes"),
         ({}, [1, 0, 0], "'cat' has isthing=0, but is in metainfo.thing_classes"),
-        ({}, [1, 1, None], "'wall' needs the key 'isthing'"),
+        ({}, [1, 1, None], "1 of 3 categories need the key 'isthing' .*'wall'"),
         ({'thing_classes': ('cup',)}, [1, 1, 0], 'thing_classes followed by metainfo.stuff_classes'),
         ({'stuff_classes': ()}, [1, 1, 0], 'thing_classes followed by metainfo.stuff_classes'),
     ],
@@ -104,3 +111,53 @@ def test_sound_order(panoptic_content):
     report = AnnotationReport('x.json')
     check_thing_order(panoptic_content['categories'], METAINFO, report)
     assert report.num_errors == 0
+
+
+def test_a_fault_of_all_segments_is_said_once(panoptic_content):
+    (entry,) = panoptic_content['annotations']
+    for segment in entry['segments_info']:
+        del segment['bbox'], segment['area']
+    report = check(panoptic_content)
+    with pytest.raises(DataError) as caught:
+        report.raise_errors()
+    assert report.num_errors == 4 and len(report.lines()) == 1
+    message = str(caught.value)
+    assert (
+        "4 of 4 segments: the key(s) ['bbox', 'area'] are missing" in message and 'segment 70000, panoptic' in message
+    )
+    assert 'computed from the PNGs: mmmaskdino.datasets.add_boxes' in message
+
+
+def test_a_fault_of_many_segments_is_said_once(panoptic_content):
+    (entry,) = panoptic_content['annotations']
+    more = [{**entry['segments_info'][1], 'id': 1000 + index, 'bbox': None} for index in range(20)]
+    content = {**panoptic_content, 'annotations': [{**entry, 'segments_info': entry['segments_info'] + more}]}
+    (line,) = check(content).lines()
+    assert line.startswith('20 of 24 segments: bbox must be [x, y, width, height]') and line.endswith(
+        'also 1005 to 1019'
+    )
+
+
+def test_what_is_no_segment(panoptic_content):
+    panoptic_content['annotations'][0]['segments_info'][1] = 7
+    with pytest.raises(DataError, match='must be a list of objects, got'):
+        check(panoptic_content).raise_errors()
+
+
+def test_images_with_a_fault_are_known(panoptic_content):
+    (entry,) = panoptic_content['annotations']
+    images = {image['id']: image for image in panoptic_content['images']}
+    checker = PanopticChecker(images, {5: 'cup', 3: 'cat', 90: 'wall'}, [5, 3, 90], AnnotationReport('x.json'))
+    checker.check([entry])
+    assert not checker.faulty_images
+    checker.check([{**entry, 'file_name': 's3://a/b.png'}])
+    assert checker.faulty_images == {7}
+
+
+def test_more_classes_than_results_can_name():
+    names = tuple(map(str, range(1000)))
+    metainfo = {'classes': names, 'thing_classes': names, 'stuff_classes': ()}
+    report = AnnotationReport('x.json')
+    check_thing_order([{'name': name, 'isthing': 1} for name in names], metainfo, report)
+    with pytest.raises(DataError, match='room for 999 classes, got 1000'):
+        report.raise_errors()

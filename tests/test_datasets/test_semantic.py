@@ -126,3 +126,11 @@ def test_images_without_or_with_a_wrong_label_map_are_left_out_on_request(build,
     first, second = list_file.read_text().splitlines()
     assert 'alone.jpg' in first and 'no file at' in first
     assert 'a.jpg' in second and 'labels 200 are no classes' in second
+
+
+def test_leftovers_are_no_images_and_links_end(build, folder):
+    for name in ('images/._a.jpg', 'images/.ipynb_checkpoints/a-checkpoint.jpg', 'images/__MACOSX/a.jpg'):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b'junk')
+    (folder / 'images' / 'deep' / 'up').symlink_to(folder / 'images')
+    assert len(build()) == 2

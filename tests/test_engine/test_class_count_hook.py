@@ -1,14 +1,17 @@
+import json
 from types import SimpleNamespace
 
 import pytest
 import torch
 from mmdet.datasets import ConcatDataset
+from mmdet.evaluation import CocoMetric
 from mmdet.registry import HOOKS
 from mmengine.dataset import BaseDataset, RepeatDataset
 from mmengine.model import MMDistributedDataParallel
 
 from mmmaskdino.engine import ClassCountCheckHook
-from mmmaskdino.engine.class_count_hook import check_class_counts, iterate_datasets
+from mmmaskdino.engine.class_count_hook import check_class_counts, check_class_order, iterate_datasets
+from mmmaskdino.evaluation import CheckedCocoMetric
 
 INSTANCE = {'classes': ('cup', 'cat')}
 PANOPTIC = {'classes': ('cup', 'cat', 'wall'), 'thing_classes': ('cup', 'cat'), 'stuff_classes': ('wall',)}
@@ -27,7 +30,8 @@ def make_runner(head, train, val=None, test=None) -> SimpleNamespace:
         f'{name}_dataloader': SimpleNamespace(dataset=dataset)
         for name, dataset in {'train': train, 'val': val, 'test': test}.items()
     }
-    return SimpleNamespace(model=SimpleNamespace(panoptic_head=head), val_loop=val, **loaders)
+    evaluators = {f'{name}_evaluator': SimpleNamespace(metrics=[]) for name in ('val', 'test')}
+    return SimpleNamespace(model=SimpleNamespace(panoptic_head=head), val_loop=val, **loaders, **evaluators)
 
 
 def test_registered():
@@ -67,6 +71,22 @@ def test_each_phase_looks_at_its_own_data():
         with pytest.raises(ValueError, match=f'{name}.dataset \\(BaseDataset'):
             check(make_runner(head, *datasets))
     hook.before_train(make_runner(head, good, None, bad))
+
+
+def test_a_metric_that_takes_classes_by_their_order_is_refused(tmp_path):
+    categories = [dict(id=3, name='cat'), dict(id=5, name='cup')]
+    path = tmp_path / 'val.json'
+    path.write_text(json.dumps(dict(images=[dict(id=1)], annotations=[], categories=categories)))
+    runner = make_runner(make_head(2, 0), *[make_dataset(INSTANCE)] * 3)
+    hook = ClassCountCheckHook()
+    for metric in (CheckedCocoMetric(str(path)), CocoMetric()):
+        runner.val_evaluator.metrics = runner.test_evaluator.metrics = [metric]
+        hook.before_train(runner)
+    runner.val_evaluator.metrics = runner.test_evaluator.metrics = [CocoMetric(str(path))]
+    for check in (hook.before_train, hook.before_val, hook.before_test):
+        with pytest.raises(ValueError, match=r"\['cat', 'cup'\].*\['cup', 'cat'\].*CheckedCocoMetric"):
+            check(runner)
+    check_class_order(CocoMetric(str(path)), ('cat', 'cup'))
 
 
 def test_datasets_inside_wrappers_are_checked():

@@ -97,7 +97,7 @@ def test_writer_names_what_is_wrong(make_writer):
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        ('{"annotations": [', 'not a json file'),
+        ('{"annotations": [', 'not a valid json file'),
         ('[]', "'annotations'"),
         ('{"images": []}', "'annotations'"),
         ('{"annotations": [{"image_id": 1}, {"image_id": 1}]}', 'image 1 has two annotations'),
@@ -109,6 +109,16 @@ def test_bad_json_is_named(tmp_path, content, message):
     path.write_text(content)
     with pytest.raises(DataError, match=rf'bad\.json.*{message}'):
         PanopticFiles(str(path), str(tmp_path), {})
+
+
+def test_ids_are_matched_as_in_the_datasets(tmp_path):
+    path = tmp_path / 'a.json'
+    annotation = dict(image_id='7', file_name='7.png', segments_info=[dict(id=1, category_id=3)])
+    categories = [dict(id=0, name='cup', isthing=1), dict(id=3, name='cup', isthing=1)]
+    images = [dict(id=7, file_name='7.jpg')]
+    path.write_text(json.dumps(dict(images=images, annotations=[annotation], categories=categories)))
+    assert list(PanopticFiles(str(path), str(tmp_path), {}).annotations) == [7]
+    assert [category['id'] for category in read_categories(str(path))] == [3]
 
 
 @pytest.mark.parametrize(

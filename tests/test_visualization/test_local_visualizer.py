@@ -48,6 +48,14 @@ def test_instances_are_drawn_in_their_colour(visualizer, image):
     np.testing.assert_array_equal(drawn[130:], 128)
 
 
+@pytest.mark.parametrize('name', [r'$\frac{$', '$a$', '100% {0}', '{{ x }}'])
+def test_class_names_are_drawn_as_they_stand(visualizer, image, name):
+    """matplotlib would take what stands between two `$` for a formula, and fail at a wrong one."""
+    visualizer.dataset_meta['classes'] = (name, 'sky')
+    assert (visualizer.draw_instances(image, instances(1)) != image).any()
+    assert (visualizer.draw_panoptic(image, segments(0)) != image).any()
+
+
 def test_boxes_beyond_the_border_do_not_shrink_the_picture(visualizer, image):
     inside, beyond = instances(1), instances(1)
     inside.bboxes = torch.tensor([[0.0, 0, 199, 159]])

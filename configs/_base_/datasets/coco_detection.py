@@ -8,5 +8,7 @@ train_pipeline = [
     _base_.train_pipeline[7],  # there are no masks to draw
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(with_masks=False))  # objects may have none
+test_dataloader = val_dataloader
 val_evaluator = dict(metric='bbox')
 test_evaluator = val_evaluator

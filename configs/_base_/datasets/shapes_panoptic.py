@@ -61,6 +61,6 @@ panoptic_files = dict(
 val_evaluator = [
     dict(type='PanopticQualityMetric', **panoptic_files),
     dict(type='PanopticIoUMetric', **panoptic_files),
-    dict(type='CocoMetric', ann_file=data_root + 'annotations/instances_val.json', metric=['bbox', 'segm']),
+    dict(type='CheckedCocoMetric', ann_file=data_root + 'annotations/instances_val.json', metric=['bbox', 'segm']),
 ]
 test_evaluator = val_evaluator

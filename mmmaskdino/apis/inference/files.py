@@ -76,7 +76,8 @@ def predict_files(
         jobs, total = (_Job(*file) for file in files), len(files)
     else:
         jobs, total, others = (_Job(frame, name, name) for name, frame in video.frames()), video.num_frames, []
-    writers = _build_writers(predictor, folder, save, draw, max_side, video)
+    images = None if video else source if source.is_dir() else source.parent
+    writers = _build_writers(predictor, folder, save, draw, max_side, video, images)
     failures: list[Failure] = []
     number = 0
     try:
@@ -126,6 +127,7 @@ def _build_writers(
     draw: str | None,
     max_side: int,
     video: Video | None,
+    images: Path | None,
 ) -> list[Writer]:
     meta, kinds = predictor.dataset_meta, predictor.kinds
     missing = (set(save) - {'pictures'} | ({draw} if draw else set())) - set(kinds)
@@ -138,9 +140,9 @@ def _build_writers(
     elif 'pictures' in save:
         writers.append(VideoWriter(folder, predictor, draw, max_side, video.path.stem, video.fps))
     if 'instances' in save:
-        writers.append(InstanceWriter(folder, classes))
+        writers.append(InstanceWriter(folder, classes, images))
     if 'panoptic' in save:
-        writers.append(PanopticWriter(folder, classes, predictor.model.panoptic_head.num_things_classes))
+        writers.append(PanopticWriter(folder, classes, predictor.model.panoptic_head.num_things_classes, images))
     if 'semantic' in save:
         writers.append(SemanticWriter(folder, classes))
     return writers

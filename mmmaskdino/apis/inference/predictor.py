@@ -20,6 +20,7 @@ from torch import Tensor
 from mmmaskdino.apis.launch import load_config
 from mmmaskdino.apis.tta import tta_pipeline
 from mmmaskdino.datasets.files import DataError
+from mmmaskdino.datasets.image_depth import RemarkCounts
 from mmmaskdino.datasets.image_loading import LoadCheckedImage
 
 from .drawing import draw_result
@@ -114,6 +115,7 @@ class Predictor:
         with DefaultScope.overwrite_default_scope(self._scope):
             steps = _with_views(cfg, steps) if tta else steps
             self._loader, self._pipeline = _build_pipeline(steps, self.limits)
+        self.remarks = self._loader.remarks = RemarkCounts()
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """What is to be predicted: image files, the frames of a video, and the names of their results."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -9,6 +8,7 @@ import cv2
 import numpy as np
 
 from mmmaskdino.datasets.files import DataError
+from mmmaskdino.datasets.folders import walk
 from mmmaskdino.evaluation.output_files import result_names
 
 from .reading import Limits, check_size
@@ -33,7 +33,7 @@ def is_video(path: Path) -> bool:
 
 
 def find_images(source: Path, left_out: tuple[Path, ...] = ()) -> tuple[list[ImageFile], list[str]]:
-    """List the images of a folder and its subfolders, or the one file.
+    """List the images of a folder and its subfolders (linked ones, too, each once), or the one file.
 
     Args:
         source: Folder or image file.
@@ -50,10 +50,9 @@ def find_images(source: Path, left_out: tuple[Path, ...] = ()) -> tuple[list[Ima
     if not source.is_dir():
         raise DataError(f'{source}: no such file or folder')
     paths, others = [], []
-    for folder, folders, names in os.walk(source):
-        folders[:] = sorted(f for f in folders if not f.startswith('.') and Path(folder, f).resolve() not in left_out)
-        for name in sorted(name for name in names if not name.startswith('.')):
-            path = Path(folder, name)
+    for folder, names in walk(source, left_out=left_out):
+        for name in names:
+            path = folder / name
             (paths if path.suffix.lower() in IMAGE_SUFFIXES else others).append(path)
     if not paths:
         raise DataError(f'{source}: no image in this folder (files that end with {", ".join(sorted(IMAGE_SUFFIXES))})')

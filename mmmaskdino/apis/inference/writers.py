@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import Any, Protocol
 
 import cv2
@@ -11,6 +13,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from mmmaskdino.datasets.panoptic_ids import ids_to_rgb
+from mmmaskdino.datasets.predicted import IMAGES_IN, save_drawing
 from mmmaskdino.evaluation.output_files import OutputFolder
 from mmmaskdino.evaluation.panoptic_metric import predicted_image
 from mmmaskdino.evaluation.panoptic_quality import VOID
@@ -45,7 +48,7 @@ class PictureWriter:
         """Write the picture of one image."""
         path = self._folder.file('pictures', f'{name}.jpg')
         picture = self._predictor.draw(prediction, self._kind, self._max_side)
-        Image.fromarray(picture).save(path, quality=92)
+        save_drawing(Image.fromarray(picture), path)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -92,9 +95,11 @@ class InstanceWriter:
     Args:
         folder: Where to write.
         classes: Class names.
+        images: Folder of the images, which the file names then; None where they are in none.
     """
 
-    def __init__(self, folder: OutputFolder, classes: list[str]) -> None:
+    def __init__(self, folder: OutputFolder, classes: list[str], images: Path | None = None) -> None:
+        self._info = _info(folder, images)
         self._json = JsonLists(folder, 'instances.json', ('images', 'annotations'))
         self._categories = [dict(id=label + 1, name=name) for label, name in enumerate(classes)]
         self._num_images = self._num_instances = 0
@@ -127,7 +132,7 @@ class InstanceWriter:
 
     def close(self) -> None:
         """Put the file together."""
-        self._json.close(dict(categories=self._categories))
+        self._json.close(dict(info=self._info, categories=self._categories))
 
 
 class PanopticWriter:
@@ -137,10 +142,11 @@ class PanopticWriter:
         folder: Where to write.
         classes: Class names, things first.
         num_things: How many are things.
+        images: As of :class:`InstanceWriter`.
     """
 
-    def __init__(self, folder: OutputFolder, classes: list[str], num_things: int) -> None:
-        self._folder = folder
+    def __init__(self, folder: OutputFolder, classes: list[str], num_things: int, images: Path | None = None) -> None:
+        self._folder, self._info = folder, _info(folder, images)
         self._json = JsonLists(folder, 'panoptic.json', ('images', 'annotations'))
         self._categories = [
             dict(id=label + 1, name=name, isthing=int(label < num_things)) for label, name in enumerate(classes)
@@ -166,7 +172,7 @@ class PanopticWriter:
 
     def close(self) -> None:
         """Put the file together."""
-        self._json.close(dict(categories=self._categories))
+        self._json.close(dict(info=self._info, categories=self._categories))
 
 
 class SemanticWriter:
@@ -224,6 +230,11 @@ class JsonLists:
                 file.close()
                 self._parts[key].unlink()
             target.write(json.dumps(others)[1:])
+
+
+def _info(folder: OutputFolder, images: Path | None) -> dict[str, Any]:
+    """Where the images of a result file are."""
+    return {} if images is None else {IMAGES_IN: os.path.relpath(images.resolve(), folder.path.resolve())}
 
 
 def enlarge(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:

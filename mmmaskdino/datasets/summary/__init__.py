@@ -1,6 +1,7 @@
 """What is in a dataset, what is wrong with it, and a config that trains on it."""
 
 from .checking import SplitSummary, check_split
+from .comparison import compare_parts, find_differences, find_unused_classes
 from .config_text import TrainingPlan, write_config
 from .layout import Split, find_splits, name_parts
 from .report import draw_summaries, format_summary
@@ -12,9 +13,12 @@ __all__ = [
     'SplitSummary',
     'TrainingPlan',
     'check_split',
+    'compare_parts',
     'divide_annotations',
     'draw_summaries',
+    'find_differences',
     'find_splits',
+    'find_unused_classes',
     'format_summary',
     'name_parts',
     'write_config',

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,17 @@ from typing import Any
 import numpy as np
 
 from mmmaskdino.datasets.annotation_report import AnnotationReport
-from mmmaskdino.datasets.coco_checks import check_categories, check_lists, index_images
-from mmmaskdino.datasets.files import DataError, find_missing_files, read_file
+from mmmaskdino.datasets.coco_checks import check_categories, check_lists, index_images, tidy
+from mmmaskdino.datasets.coco_values import read_number
+from mmmaskdino.datasets.files import DataError
 from mmmaskdino.datasets.image_loading import LoadCheckedImage
 from mmmaskdino.datasets.instance_checks import InstanceChecker
-from mmmaskdino.datasets.panoptic_checks import PanopticChecker, check_thing_order
+from mmmaskdino.datasets.names import find_file_name_fault, report_missing_files
+from mmmaskdino.datasets.panoptic_checks import PanopticChecker, check_thing_order, is_left_out
 from mmmaskdino.datasets.panoptic_loading import LoadCocoPanopticAnnotations
 from mmmaskdino.stack import mmseg_works
 
+from .faults import ReportedRemarks, report_file_fault
 from .layout import Split, read_json
 
 Progress = Callable[[int, int], None] | None
@@ -30,10 +34,11 @@ class SplitSummary:
 
     Attributes:
         split: The part.
-        classes: Names, things first.
+        classes: Names, things first; of instance data all categories, also those without any object.
         num_things: How many of them are things.
         has_masks: Whether its objects have masks.
-        problems: What must be mended, each with file and annotation.
+        problems: What must be mended, a line for each kind, with file and annotation.
+        num_repeated: How many problems more there are than lines.
         remarks: Oddities with which work can go on, and where they are.
         num_images: Images that are listed.
         sizes: (width, height) of each sound image, in pixels.
@@ -41,6 +46,9 @@ class SplitSummary:
         images: Images of each class.
         areas: Area of each object in pixels; of semantic data of each class in an image.
         objects_per_image: For each image; empty of semantic data.
+        paths: Of the listed images.
+        pixels: (256,) of each label of semantic data, as the files have them; None of other data.
+        named: Whether the data or the user name the classes.
     """
 
     split: Split
@@ -48,6 +56,7 @@ class SplitSummary:
     num_things: int = 0
     has_masks: bool = True
     problems: list[str] = field(default_factory=list)
+    num_repeated: int = 0
     remarks: dict[str, list[str]] = field(default_factory=dict)
     num_images: int = 0
     sizes: list[tuple[int, int]] = field(default_factory=list)
@@ -55,26 +64,22 @@ class SplitSummary:
     images: Counter = field(default_factory=Counter)
     areas: list[float] = field(default_factory=list)
     objects_per_image: list[int] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    pixels: np.ndarray | None = None
+    named: bool = True
 
-
-class _FullReport(AnnotationReport):
-    """Keeps every problem; the base class shortens long lists for the log of a run."""
-
-    def __init__(self, summary: SplitSummary) -> None:
-        super().__init__(str(summary.split.source))
-        self._summary = summary
-
-    def error(self, message: str) -> None:
-        super().error(message)
-        self._summary.problems.append(message)
-
-    def warn(self, kind: str, where: str) -> None:
-        super().warn(kind, where)
-        self._summary.remarks.setdefault(kind, []).append(where)
+    @property
+    def num_problems(self) -> int:
+        """How many there are; a fault of several annotations is one line, but counts for each."""
+        return len(self.problems) + self.num_repeated
 
 
 def check_split(
-    split: Split, classes: Sequence[str] | None = None, read_images: bool = True, on_progress: Progress = None
+    split: Split,
+    classes: Sequence[str] | None = None,
+    read_images: bool = True,
+    on_progress: Progress = None,
+    with_masks: bool = True,
 ) -> SplitSummary:
     """Check one part of a dataset as training would, and go on after the first problem.
 
@@ -83,45 +88,52 @@ def check_split(
         classes: Class names of semantic data; None names them by their index.
         read_images: Whether to read each image and PNG; without that, damaged files and wrong sizes are not found.
         on_progress: Called after each image with the number so far and that of all.
+        with_masks: Whether the masks of instance data are looked at; else they are taken as boxes alone.
 
     Returns:
         What is in it and what is wrong with it.
     """
-    summary = SplitSummary(split)
+    summary = SplitSummary(split, has_masks=with_masks)
     checks = dict(instance=_check_instance, panoptic=_check_panoptic, semantic=_check_semantic)
-    report = _FullReport(summary)
+    report = AnnotationReport(str(split.source))
+    for note in split.notes:
+        report.warn(note, split.source.name)
     try:
         checks[split.kind](summary, report, classes, read_images, on_progress)
     except DataError as error:
-        if not summary.problems:  # else the report has raised what it holds already
+        if not report.num_errors:  # else it is the report that has raised
             summary.problems.append(str(error))
+    lines = report.lines()
+    summary.problems = lines + summary.problems
+    summary.num_repeated = report.num_errors - len(lines)
+    summary.remarks = report.remarks
     return summary
 
 
 def _check_instance(
     summary: SplitSummary, report: AnnotationReport, classes: Any, read_images: bool, on_progress: Progress
 ) -> None:
-    split = summary.split
     content, images = _read_coco(summary, report)
     categories = content['categories']
     summary.classes = tuple(category.get('name') for category in categories)
     summary.num_things = len(summary.classes)
     cat_ids = check_categories(categories, summary.classes, report)
     annotations = content['annotations']
-    summary.has_masks = any(annotation.get('segmentation') for annotation in annotations)
-    if annotations and not summary.has_masks:
+    has_masks = any(annotation.get('segmentation') for annotation in annotations)
+    summary.has_masks = summary.has_masks and has_masks
+    if annotations and not has_masks:
         report.warn('no segmentation at all: boxes can be trained, masks cannot', 'whole file')
     checker = InstanceChecker(
         images=images,
         category_names={category['id']: category['name'] for category in categories},
         cat_ids=cat_ids,
         with_mask=summary.has_masks,
-        for_evaluation=split.name != 'train',
         report=report,
     )
-    checker.check(annotations, drop_unlisted_categories=False)
-    _count(summary, {cat_id: label for label, cat_id in enumerate(cat_ids)}, images, annotations)
-    _read_images(summary, images, read_images, on_progress)
+    sound = checker.check(annotations, drop_unlisted_categories=False)
+    labels = {cat_id: label for label, cat_id in enumerate(cat_ids)}
+    _count(summary, labels, images, annotations if report.num_errors else sound)
+    _read_images(summary, report, images, read_images, on_progress)
 
 
 def _check_panoptic(
@@ -132,7 +144,7 @@ def _check_panoptic(
     categories = content['categories']
     names = {flag: tuple(c.get('name') for c in categories if bool(c.get('isthing')) == flag) for flag in (True, False)}
     summary.classes, summary.num_things = names[True] + names[False], len(names[True])
-    cat_ids = check_categories(categories, summary.classes, report, any_order=True)
+    cat_ids = check_categories(categories, summary.classes, report)
     by_id = {category['id']: category for category in categories}
     metainfo = dict(classes=summary.classes, thing_classes=names[True], stuff_classes=names[False])
     check_thing_order([by_id[cat_id] for cat_id in cat_ids], metainfo, report)
@@ -140,19 +152,23 @@ def _check_panoptic(
     checker = PanopticChecker(images, {cat_id: c['name'] for cat_id, c in by_id.items()}, cat_ids, report)
     checker.check(entries)
     folder = split.root / (split.seg_dir or '')
-    pngs = {str(folder / entry['file_name']): entry.get('image_id') for entry in entries if 'file_name' in entry}
-    for path in find_missing_files(pngs):
-        report.error(f'panoptic annotation of image {pngs[path]}: no file at {path}')
+    named = [entry for entry in entries if not find_file_name_fault(entry.get('file_name'))]
+    pngs = [(str(folder / entry['file_name']), entry.get('image_id')) for entry in named]
+    what, where = 'panoptic annotation of image', f'file_name in {split.source.name}'
+    report_missing_files(report, pngs, what, where, kind='entries')
     segments = [
         {**segment, 'image_id': entry.get('image_id')}
         for entry in entries
+        if isinstance(entry.get('image_id'), Hashable)
         for segment in (entry['segments_info'] if isinstance(entry.get('segments_info'), list) else ())
+        if isinstance(segment, dict) and isinstance(segment.get('category_id'), Hashable)
     ]
     labels = {cat_id: label for label, cat_id in enumerate(cat_ids)}
     _count(summary, labels, images, segments)
-    by_image = {entry.get('image_id'): entry for entry in entries}
+    by_image = {e['image_id']: e for e in named if isinstance(e.get('image_id', []), Hashable)}
+    by_image = {image_id: entry for image_id, entry in by_image.items() if image_id not in checker.faulty_images}
     check_png = _PngCheck(folder, by_image, labels, summary.num_things)
-    _read_images(summary, images, read_images, on_progress, check_png)
+    _read_images(summary, report, images, read_images, on_progress, check_png)
 
 
 class _PngCheck:
@@ -162,6 +178,11 @@ class _PngCheck:
         self._folder, self._entries, self._labels, self._num_things = folder, entries, labels, num_things
         self._load = LoadCocoPanopticAnnotations(ignore_index=max(255, len(labels)))
 
+    def path(self, image_id: Any) -> str:
+        """Of the PNG of an image; empty if it is not known."""
+        entry = self._entries.get(image_id)
+        return str(self._folder / entry['file_name']) if entry else ''
+
     def __call__(self, image_id: Any, path: str, shape: tuple[int, int]) -> None:
         """Read the PNG of an image of the shape (h, w).
 
@@ -170,9 +191,9 @@ class _PngCheck:
         """
         entry = self._entries.get(image_id, {})
         segments = entry.get('segments_info')
-        known = isinstance(segments, list) and all(segment.get('category_id') in self._labels for segment in segments)
-        if 'file_name' not in entry or not known or not (self._folder / entry['file_name']).is_file():
+        if segments is None or not os.path.exists(self._folder / entry['file_name']):
             return  # reported already
+        segments = [segment for segment in segments if not is_left_out(segment)]
         labels = [self._labels[segment['category_id']] for segment in segments]
         infos = [
             dict(id=segment['id'], category=label, is_thing=label < self._num_things and not segment.get('iscrowd'))
@@ -187,16 +208,18 @@ def _read_coco(summary: SplitSummary, report: AnnotationReport) -> tuple[dict, d
     split = summary.split
     content = read_json(split.source)
     check_lists(content, report, annotations_optional=False)
+    content = tidy(content, report)
     images = index_images(content['images'], report)
     summary.num_images = len(content['images'])
-    paths = {_path(split, image): image['id'] for image in images.values() if image is not None}
-    for path in find_missing_files(paths):
-        report.error(f'image {paths[path]}: no file at {path}')
+    paths = [(_path(split, image), image['id']) for image in images.values() if image is not None]
+    # Also of faulty entries, whose files are listed all the same.
+    summary.paths = [_path(split, i) for i in content['images'] if not find_file_name_fault(i.get('file_name'))]
+    report_missing_files(report, paths, 'image', f'file_name in {split.source.name}')
     return content, images
 
 
 def _path(split: Split, image: dict) -> str:
-    return str(split.root / split.image_dir / image['file_name'])
+    return os.path.join(split.root, split.image_dir, image['file_name'])
 
 
 def _count(summary: SplitSummary, labels: dict[int, int], images: dict[Any, dict | None], objects: list[dict]) -> None:
@@ -210,7 +233,7 @@ def _count(summary: SplitSummary, labels: dict[int, int], images: dict[Any, dict
         summary.objects[label] += 1
         per_image[image_id] += 1
         seen.add((label, image_id))
-        if isinstance(entry.get('area'), (int, float)):
+        if (read_number(entry.get('area')) or 0) > 0:
             summary.areas.append(float(entry['area']))
     summary.images.update(label for label, _ in seen)
     summary.objects_per_image = list(per_image.values())
@@ -219,6 +242,7 @@ def _count(summary: SplitSummary, labels: dict[int, int], images: dict[Any, dict
 
 def _read_images(
     summary: SplitSummary,
+    report: AnnotationReport,
     images: dict[Any, dict | None],
     read_images: bool,
     on_progress: Progress,
@@ -228,15 +252,17 @@ def _read_images(
     if not read_images:
         return
     load = LoadCheckedImage()
+    load.remarks = ReportedRemarks(report)
     for number, (image_id, image) in enumerate(images.items(), start=1):
         path = image and _path(summary.split, image)
-        if path and Path(path).is_file():
+        if path and os.path.exists(path):
             try:
                 shape = load(dict(img_path=path, height=image['height'], width=image['width']))['ori_shape']
                 if check_png:
                     check_png(image_id, path, tuple(shape))
             except DataError as error:
-                summary.problems.append(f'image {image_id}: {error}')
+                png = check_png.path(image_id) if check_png else ''
+                report_file_fault(report, str(error), f'image {image_id}', image_id, (path, png))
         if on_progress:
             on_progress(number, len(images))
 
@@ -252,49 +278,6 @@ def _check_semantic(
         raise DataError(
             f'{summary.split.source}: label maps are read with mmseg; mmmaskdino doctor shows what is missing'
         )
-    from mmmaskdino.datasets.seg_map_loading import IGNORED, read_label_map
+    from .semantic_checking import check_label_maps
 
-    split = summary.split
-    folder, seg_folder = split.root / split.image_dir, split.root / (split.seg_dir or '')
-    images = sorted(path for path in folder.iterdir() if path.name.endswith(split.img_suffix))
-    other = [p.name for p in folder.iterdir() if p.is_file() and p not in set(images) and not p.name.startswith('.')]
-    for name in sorted(other):
-        report.warn(f'files that do not end with {split.img_suffix} are left out', name)
-    summary.num_images = len(images)
-    load = LoadCheckedImage()
-    pixels = np.zeros(256, np.int64)
-    used = set()
-    for number, path in enumerate(images, start=1):
-        label_path = seg_folder / (path.name.removesuffix(split.img_suffix) + split.seg_suffix)
-        used.add(label_path)
-        try:
-            labels = read_label_map(read_file(str(label_path)), str(label_path))
-            shape = load(dict(img_path=str(path)))['ori_shape'] if read_images else labels.shape
-            if labels.shape != tuple(shape):
-                raise DataError(
-                    f'{label_path}: the label map has {labels.shape[1]} x {labels.shape[0]} pixels (width x height), '
-                    f'its image {path} has {shape[1]} x {shape[0]}'
-                )
-            _count_labels(summary, labels, classes, str(label_path))
-            pixels += np.bincount(labels.ravel(), minlength=256)
-        except DataError as error:
-            summary.problems.append(str(error))
-        if on_progress:
-            on_progress(number, len(images))
-    for path in sorted(set(seg_folder.glob(f'*{split.seg_suffix}')) - used):
-        report.warn('label maps without image are left out', path.name)
-    found = np.flatnonzero(pixels[:IGNORED])
-    summary.classes = tuple(classes or (f'class {label}' for label in range(found.max(initial=0) + 1)))
-
-
-def _count_labels(summary: SplitSummary, labels: np.ndarray, classes: Sequence[str] | None, path: str) -> None:
-    from mmmaskdino.datasets.seg_map_loading import IGNORED, label_table, map_labels
-
-    if classes:
-        map_labels(labels, label_table(dict(num_classes=len(classes), reduce_zero_label=False)), path)
-    counts = np.bincount(labels.ravel(), minlength=256)[:IGNORED]
-    present = np.flatnonzero(counts)
-    summary.objects.update(present.tolist())
-    summary.images.update(present.tolist())
-    summary.areas += counts[present].astype(float).tolist()
-    summary.sizes.append(labels.shape[::-1])
+    check_label_maps(summary, report, classes, read_images, on_progress)

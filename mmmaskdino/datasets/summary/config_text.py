@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmengine.config import Config
 
 import mmmaskdino
+from mmmaskdino.analysis.training_memory import TrainingMemory
 from mmmaskdino.datasets.files import DataError
+from mmmaskdino.plain_text import literal
 
+from .base_config import BaseConfig
 from .checking import SplitSummary
+from .comparison import find_differences, find_unused_classes
 
 CONFIGS = Path(mmmaskdino.__file__).parent / '.mim' / 'configs' / 'maskdino'
 BASES = dict(
@@ -20,18 +27,19 @@ BASES = dict(
     panoptic='maskdino_r50_coco_panoptic_12e.py',
     semantic='maskdino_r50_ade20k_semantic.py',
 )
-# Memory of a training step in float32, in GiB: what does not depend on the batch (weights, gradients, AdamW, the
-# context of CUDA), and what an image adds, on its own and per megapixel. The latter from peaks that
-# mmmaskdino.analysis.memory measured on the CPU for maskdino_r50_coco_instance.py with 20 objects: 2377 MiB at
-# 512 x 512 and 4294 MiB at 768 x 768.
-FIXED_GIB, IMAGE_GIB, MEGAPIXEL_GIB = 2.0, 0.9, 5.8
-IMAGE_SIDES = (1024, 768, 512)  # of training images; the first that fits is taken
-SEMANTIC_SIDE = 512
+# Of maskdino_r50_coco_instance.py in float32, as tools/analysis_tools/get_memory.py measures it.
+R50_MEMORY = TrainingMemory(fixed=838_796_452, per_image=218_327_871, per_pixel=3549.595)
+SMALLER_SIDES = (1024, 768, 512)  # of training images where those of the base do not fit; the first that does
+MIN_SIDE = 32  # the stride of the coarsest features
+VOID = 255  # the label of pixels without class in the recipes
 BASE_BATCH_SIZE, BASE_LR = 16, 1e-4  # of the published recipes
 MIN_ITERS, MIN_EPOCHS = 5000, 12
 NUM_EVALUATIONS = 10
 MAX_LINE = 120
+BASE_PIPELINE = '_base_.train_dataloader.dataset.pipeline'
 _PIPELINE = ', pipeline=train_pipeline'
+_BOXES = ', with_masks=False'
+_Changes = dict[str, dict[str, Any]]
 
 
 @dataclass
@@ -44,8 +52,11 @@ class TrainingPlan:
         epochs: None for 12, or more where those are fewer than 5000 iterations.
         load_from: Weights to start from.
         base: Config to inherit from; None for the R50 one of the dataset's kind.
-        image_side: Of the square training images in pixels; None for 1024, or less where memory is short. Semantic
-            data keep the recipe's crops of 512.
+        image_side: The longer side of the training images in pixels; None for that of the base, or less where memory is
+            short.
+
+    Raises:
+        ValueError: A number is too small.
     """
 
     gpu_memory: float = 24.0
@@ -55,13 +66,30 @@ class TrainingPlan:
     base: Path | None = None
     image_side: int | None = None
 
+    def __post_init__(self) -> None:
+        for name, value, least in (
+            ('--gpus', self.num_gpus, 1),
+            ('--epochs', self.epochs, 1),
+            ('--image-size', self.image_side, MIN_SIDE),
+        ):
+            if value is not None and value < least:
+                raise ValueError(f'{name} must be at least {least}, got {value}')
+
+
+class Part(NamedTuple):
+    """Some lines of a config and what they must be once it is read."""
+
+    lines: list[str]
+    values: dict[str, Any]
+    """By dotted key."""
+
 
 def write_config(summaries: Sequence[SplitSummary], plan: TrainingPlan, out: Path) -> str:
-    """Write a config for a dataset.
+    """Write a config for a dataset. It is read back, and is there only if it says what it should.
 
     Args:
         summaries: Of its parts, all of one kind: the one named 'train' (or the only one) is trained on, that named
-            'val' (or 'test', or else the training data) evaluated.
+            'val' (or 'test', or else the training data) evaluated. Classes without an object in any part are left out.
         plan: What it is written for.
         out: File to write; its folder is made.
 
@@ -72,41 +100,78 @@ def write_config(summaries: Sequence[SplitSummary], plan: TrainingPlan, out: Pat
         DataError: The parts have different classes, or one has problems.
         ValueError: The plan cannot be followed.
     """
+    if out.suffix != '.py':
+        raise ValueError(f'a config is a Python file, expected a name that ends with .py, got {out}')
     train, val = _choose(summaries)
+    _check_parts(train, val)
+    if train.split.kind == 'instance':
+        unused = find_unused_classes(summaries)
+        train = replace(train, classes=tuple(name for name in train.classes if name not in unused))
+    kind = train.split.kind if train.has_masks else 'detection'
+    base = BaseConfig(plan.base or CONFIGS / BASES[kind])
+    base.check_kind(kind)
+    file_size = max(((h, w) for w, h in train.sizes), key=math.prod, default=(1, 1))
+    side, batch = choose_size(plan, base, file_size)
+    write = dict(panoptic=_panoptic_part, semantic=_semantic_part).get(kind, _instance_part)
+    part = write(train, val, batch, _pipeline_changes(base, side, train), base)
+    schedule = _schedule_part(train.num_images, batch, plan)
+    root = _folder(str(train.split.root))
+    text = '\n'.join(
+        [
+            f'# {kind.capitalize()} data: {train.num_images} training images, {len(train.classes)} classes.',
+            f'_base_ = {literal(_path_from(base.path, out))}',
+            f'data_root = {literal(root)}',
+            *part.lines,
+            '',
+            *schedule.lines,
+            '',
+        ]
+    )
+    roots = {f'{name}_dataloader.dataset.data_root': root for name in ('train', 'val', 'test')}
+    _write_checked(text, out, {**roots, **part.values, **schedule.values}, base.path)
+    return text
+
+
+def _write_checked(text: str, out: Path, values: Mapping[str, Any], base: Path) -> None:
+    """Write the file if mmengine reads these values (by dotted key) from it."""
+    if '{{' in text:
+        raise ValueError(f'{out} is not written: mmengine would replace a part of it ({{{{ in the text)')
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder: the path of the base is relative to it.
+    trial = out.with_name(f'.{out.stem}_{os.getpid()}.py')
+    try:
+        trial.write_text(text, encoding='utf-8')
+        try:
+            cfg = Config.fromfile(str(trial), import_custom_modules=False)
+        except Exception as error:  # the base is code of others
+            raise ValueError(
+                f'{out} is not written: with {base} as its base it cannot be read ({type(error).__name__}: {error})'
+            ) from error
+        for key, wanted in values.items():
+            found = cfg.to_dict()
+            for step in key.split('.'):
+                found = found.get(step) if isinstance(found, dict) else None
+            if found != wanted:
+                raise ValueError(
+                    f'{out} is not written: with {base} as its base, {key} is read as {found!r}, expected {wanted!r}'
+                )
+        trial.replace(out)
+    finally:
+        trial.unlink(missing_ok=True)
+
+
+def _check_parts(train: SplitSummary, val: SplitSummary) -> None:
     for summary in (train, val):
         if summary.problems:
             raise DataError(
-                f'{summary.split.source}: {len(summary.problems)} problem(s), the first: {summary.problems[0]}; '
+                f'{summary.split.source}: {summary.num_problems} problem(s), the first: {summary.problems[0]}; '
                 'mmmaskdino data check shows all'
             )
     if train.split.kind == 'semantic':  # without names, a part may lack the last classes
         train.classes = val.classes = max(train.classes, val.classes, key=len)
-    if train.classes != val.classes:
-        different = sorted(set(train.classes) ^ set(val.classes)) or 'the same in another order'
-        raise DataError(f'{train.split.source} and {val.split.source} have different classes: {different}')
-    kind = train.split.kind if train.has_masks else 'detection'
-    base = plan.base or CONFIGS / BASES[kind]
-    if not base.is_file():
-        raise ValueError(f'the config to inherit from does not exist: {base}')
-    side, batch = choose_size(kind, plan)
-    text = '\n'.join(
-        [
-            f'# {kind.capitalize()} data of {train.split.root}: {train.num_images} training images, '
-            f'{len(train.classes)} classes.',
-            f'_base_ = {_path_from(base, out)!r}',
-            '',
-            f'data_root = {_folder(str(train.split.root))!r}',
-            *dict(panoptic=_panoptic_lines, semantic=_semantic_lines).get(kind, _instance_lines)(
-                train, val, batch, side
-            ),
-            '',
-            *_schedule_lines(train.num_images, batch, plan),
-            '',
-        ]
-    )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding='utf-8')
-    return text
+    problems = find_differences([train, val])
+    if problems:
+        raise DataError('\n'.join(problems))
 
 
 def _choose(summaries: Sequence[SplitSummary]) -> tuple[SplitSummary, SplitSummary]:
@@ -129,58 +194,111 @@ def _choose(summaries: Sequence[SplitSummary]) -> tuple[SplitSummary, SplitSumma
     return train, val
 
 
-def _instance_lines(train: SplitSummary, val: SplitSummary, batch: int, side: int) -> list[str]:
-    parts = [
-        f'{name} = dict(ann_file={s.split.ann_file!r}, data_prefix=dict(img={_folder(s.split.image_dir)!r}))'
+def _instance_part(train: SplitSummary, val: SplitSummary, batch: int, changes: _Changes, base: BaseConfig) -> Part:
+    parts = {
+        name: dict(ann_file=s.split.ann_file, data_prefix=dict(img=_folder(s.split.image_dir)))
         for name, s in (('train', train), ('val', val))
-    ]
-    return [
+    }
+    masks = _BOXES * (not train.has_masks)
+    lines = [
         _class_line('classes', train.classes),
-        'shared = dict(data_root=data_root, metainfo=dict(classes=classes))',
-        *parts,
+        f'shared = dict(data_root=data_root, metainfo=dict(classes=classes{_replacing(base)}){masks})',
+        *(f'{name} = {_call(values)}' for name, values in parts.items()),
         f'model = dict(panoptic_head=dict(num_things_classes={len(train.classes)}))',
-        *_pipeline_lines(side),
-        *_loader_lines(batch, ', filter_cfg=None' + _PIPELINE * (side != IMAGE_SIDES[0])),
+        *_pipeline_lines(changes),
+        *_loader_lines(batch, ', filter_cfg=None' + _PIPELINE * bool(changes)),
         "val_evaluator = dict(ann_file=data_root + val['ann_file'])",
         'test_evaluator = val_evaluator',
     ]
+    values = {
+        **_dataset_values(parts, dict(classes=train.classes)),
+        'train_dataloader.dataset.filter_cfg': None,
+        **({'train_dataloader.dataset.with_masks': False} if masks else {}),
+        'val_evaluator.ann_file': _folder(str(val.split.root)) + val.split.ann_file,
+        'model.panoptic_head.num_things_classes': len(train.classes),
+    }
+    return Part(lines, values)
 
 
-def _panoptic_lines(train: SplitSummary, val: SplitSummary, batch: int, side: int) -> list[str]:
+def _panoptic_part(train: SplitSummary, val: SplitSummary, batch: int, changes: _Changes, base: BaseConfig) -> Part:
     things, stuff = train.classes[: train.num_things], train.classes[train.num_things :]
-    parts = []
+    parts = {}
     for name, split in (('train', train.split), ('val', val.split)):
-        prefix = f'dict(img={_folder(split.image_dir)!r}, seg={_folder(split.seg_dir or "")!r})'
-        parts.append(f'{name} = dict(ann_file={split.ann_file!r}, data_prefix={prefix})')
-    counts = f'num_things_classes={len(things)}, num_stuff_classes={len(stuff)}'
-    return [
+        prefix = dict(img=_folder(split.image_dir), seg=_folder(split.seg_dir or ''))
+        parts[name] = dict(ann_file=split.ann_file, data_prefix=prefix)
+    model = [f'panoptic_head=dict(num_things_classes={len(things)}, num_stuff_classes={len(stuff)})']
+    if len(train.classes) > VOID:
+        model.append(f'data_preprocessor=dict(seg_pad_value={len(train.classes)})')
+    if not things:
+        model.append('test_cfg=dict(instance_on=False)')
+    metainfo = f'classes=things + stuff, thing_classes=things, stuff_classes=stuff{_replacing(base)}'
+    lines = [
         _class_line('things', things),
         _class_line('stuff', stuff),
-        'metainfo = dict(classes=things + stuff, thing_classes=things, stuff_classes=stuff)',
-        *parts,
-        f'model = dict(panoptic_head=dict({counts}))',
-        *_pipeline_lines(side),
-        *_loader_lines(batch, _PIPELINE * (side != IMAGE_SIDES[0]), 'data_root=data_root, metainfo=metainfo'),
+        f'metainfo = dict({metainfo})',
+        *(f'{name} = {_call(values)}' for name, values in parts.items()),
+        f'model = dict({", ".join(model)})',
+        *_pipeline_lines(changes),
+        *_loader_lines(batch, _PIPELINE * bool(changes), 'data_root=data_root, metainfo=metainfo'),
         "files = dict(ann_file=data_root + val['ann_file'], seg_prefix=data_root + val['data_prefix']['seg'])",
         "val_evaluator = [dict(type='PanopticQualityMetric', **files), dict(type='PanopticIoUMetric', **files)]",
         'test_evaluator = val_evaluator',
     ]
+    metainfo = dict(classes=train.classes, thing_classes=things, stuff_classes=stuff)
+    values = {
+        **_dataset_values(parts, metainfo),
+        'files.ann_file': _folder(str(val.split.root)) + val.split.ann_file,
+        'files.seg_prefix': _folder(str(val.split.root)) + _folder(val.split.seg_dir or ''),
+        'model.panoptic_head.num_things_classes': len(things),
+        'model.panoptic_head.num_stuff_classes': len(stuff),
+    }
+    return Part(lines, values)
 
 
-def _semantic_lines(train: SplitSummary, val: SplitSummary, batch: int, side: int) -> list[str]:
-    parts = []
-    for name, split in (('train', train.split), ('val', val.split)):
-        prefix = f'dict(img_path={split.image_dir!r}, seg_map_path={split.seg_dir!r})'
-        parts.append(f'{name} = dict(data_prefix={prefix})')
-    suffixes = f'img_suffix={train.split.img_suffix!r}, seg_map_suffix={train.split.seg_suffix!r}'
-    kind = f"type='CheckedSegDataset', data_root=data_root, metainfo=dict(classes=classes), {suffixes}"
-    return [
+def _semantic_part(train: SplitSummary, val: SplitSummary, batch: int, changes: _Changes, base: BaseConfig) -> Part:
+    parts = {
+        name: dict(
+            img_suffix=split.img_suffix,
+            seg_map_suffix=split.seg_suffix,
+            data_prefix=dict(img_path=split.image_dir, seg_map_path=split.seg_dir),
+        )
+        for name, split in (('train', train.split), ('val', val.split))
+    }
+    metainfo = f'metainfo=dict(classes=classes{_replacing(base)})'
+    model = [f'decode_head=dict(num_classes={len(train.classes)})']
+    crop = next((step['crop_size'] for step in changes.values() if 'crop_size' in step), None)
+    if crop and base.cfg.model.data_preprocessor.get('size'):
+        model.append(f'data_preprocessor=dict(size={literal(crop)})')
+    lines = [
         _class_line('classes', train.classes),
-        f'shared = dict({kind})',
-        *parts,
-        f'model = dict(decode_head=dict(num_classes={len(train.classes)}))',
-        *_loader_lines(batch),
+        f"shared = dict(type='CheckedSegDataset', data_root=data_root, {metainfo})",
+        *(f'{name} = {_call(values)}' for name, values in parts.items()),
+        f'model = dict({", ".join(model)})',
+        *_pipeline_lines(changes),
+        *_loader_lines(batch, _PIPELINE * bool(changes)),
     ]
+    values = {
+        **_dataset_values(parts, dict(classes=train.classes)),
+        'model.decode_head.num_classes': len(train.classes),
+    }
+    return Part(lines, values)
+
+
+def _replacing(base: BaseConfig) -> str:
+    """Lets the metainfo take the place of the base's, of which a palette of other classes would stay."""
+    return ', _delete_=True' * ('metainfo' in base.dataset)
+
+
+def _dataset_values(parts: Mapping[str, dict], metainfo: dict[str, Any]) -> dict[str, Any]:
+    """What the datasets must have once the config is read."""
+    values = {}
+    for loader, name in (('train', 'train'), ('val', 'val'), ('test', 'val')):
+        dataset = f'{loader}_dataloader.dataset'
+        values[f'{dataset}.metainfo'] = metainfo
+        for key, value in parts[name].items():
+            nested = value.items() if isinstance(value, dict) else [(None, value)]
+            values.update({f'{dataset}.{key}' + f'.{inner}' * bool(inner): text for inner, text in nested})
+    return values
 
 
 def _loader_lines(batch: int, train_only: str = '', shared: str = '**shared') -> list[str]:
@@ -191,61 +309,100 @@ def _loader_lines(batch: int, train_only: str = '', shared: str = '**shared') ->
     ]
 
 
-def _schedule_lines(num_images: int, batch: int, plan: TrainingPlan) -> list[str]:
+def _schedule_part(num_images: int, batch: int, plan: TrainingPlan) -> Part:
     total = batch * plan.num_gpus
     epochs = plan.epochs or max(MIN_EPOCHS, math.ceil(MIN_ITERS * total / num_images))
     iters = math.ceil(epochs * num_images / total)
     interval = max(1, iters // NUM_EVALUATIONS)
     drop = max(1, round(0.9 * iters))
-    return [
+    lines = [
         f'# {epochs} epochs at batch {batch} on {plan.num_gpus} GPU(s) of {plan.gpu_memory:g} GiB.',
         f'max_iters = {iters}',
         f'optim_wrapper = dict(optimizer=dict(lr={BASE_LR * total / BASE_BATCH_SIZE:.3g}))',
         f"param_scheduler = [dict(type='MultiStepLR', by_epoch=False, end=max_iters, milestones=[{drop}], gamma=0.1)]",
         f'train_cfg = dict(max_iters=max_iters, val_interval={interval})',
         f'default_hooks = dict(checkpoint=dict(interval={interval}))',
-        *([f'load_from = {plan.load_from!r}'] if plan.load_from else []),
+        *([f'load_from = {literal(plan.load_from)}'] if plan.load_from else []),
     ]
+    values = {
+        'train_dataloader.batch_size': batch,
+        'train_cfg.max_iters': iters,
+        'train_cfg.val_interval': interval,
+        'default_hooks.checkpoint.interval': interval,
+        **({'load_from': plan.load_from} if plan.load_from else {}),
+    }
+    return Part(lines, values)
 
 
-def choose_size(kind: str, plan: TrainingPlan) -> tuple[int, int]:
-    """Side of the training images in pixels, and how many of them a training step takes on each GPU.
+def choose_size(plan: TrainingPlan, base: BaseConfig, file_size: tuple[int, int]) -> tuple[int | None, int]:
+    """The longer side of the training images in pixels, and how many of them a training step takes on each GPU.
 
     Args:
-        kind: 'instance', 'detection', 'panoptic' or 'semantic'.
         plan: Of it, the memory and the side, if that is given.
+        base: The config to inherit from.
+        file_size: (height, width) of the largest image, for a base that leaves images as they are.
+
+    Returns:
+        The side, None for what the base has, and the number.
 
     Raises:
-        ValueError: Not even one image fits.
+        ValueError: Not even one image fits, or the base has no step that makes images of a size.
     """
-    sides = (SEMANTIC_SIDE,) if kind == 'semantic' else (plan.image_side,) if plan.image_side else IMAGE_SIDES
+    own = base.image_size or file_size
+    sides = [None, *(side for side in SMALLER_SIDES if side < max(own))]
+    if base.image_size is None:
+        if plan.image_side:
+            raise ValueError(
+                f'{base.path}: its training images keep the size of their files, so that --image-size '
+                f'{plan.image_side} has nothing to set; leave it out, or inherit from a config with RandomResize, '
+                'RandomCrop or the like (--base)'
+            )
+        sides = [None]
+    elif plan.image_side:
+        sides = [plan.image_side if plan.image_side != max(own) else None]
     for side in sides:
-        needed = IMAGE_GIB + MEGAPIXEL_GIB * side**2 / 1e6
-        fitting = int((plan.gpu_memory - FIXED_GIB) / needed)
+        height, width = (round(length * (side or max(own)) / max(own)) for length in own)
+        fitting = R50_MEMORY.largest_batch(plan.gpu_memory, (height, width))
         if fitting >= 1:
             return side, min(fitting, BASE_BATCH_SIZE)
+    mend = 'smaller images (--image-size) need less' if base.image_size else 'a base that resizes images needs less'
+    needed = R50_MEMORY.smallest_gpu((height, width))
     raise ValueError(
-        f'a training step of the R50 model needs about {FIXED_GIB + needed:.1f} GiB for one image of {side} x {side} '
-        f'pixels, got {plan.gpu_memory:g} (--gpu-memory); smaller images (--image-size) need less'
+        f'a training step of the R50 model needs about {needed:.1f} GiB for one image of {width} x {height} pixels, '
+        f'got {plan.gpu_memory:g} (--gpu-memory); {mend}'
     )
 
 
-def _pipeline_lines(side: int) -> list[str]:
-    """The base's pipeline for images of another size than its own."""
-    if side == IMAGE_SIDES[0]:
+def _pipeline_changes(base: BaseConfig, side: int | None, train: SplitSummary) -> _Changes:
+    """Other arguments for steps of the base's pipeline, by the type of the step."""
+    changes = base.resized_steps(side) if side else {}
+    void = len(train.classes)
+    if train.split.kind == 'panoptic' and void > VOID:  # the label of void must not be that of a class
+        for step in base.dataset.pipeline:
+            if step.type.endswith('LoadCocoPanopticAnnotations'):
+                changes.setdefault(step.type, {})['ignore_index'] = void
+            elif isinstance(step.get('pad_val'), dict) and 'seg' in step.pad_val:
+                changes.setdefault(step.type, {})['pad_val'] = {**step.pad_val, 'seg': void}
+    return changes
+
+
+def _pipeline_lines(changes: _Changes) -> list[str]:
+    if not changes:
         return []
-    steps = [
-        '*_base_.train_pipeline[:3]',
-        f'dict(_base_.train_pipeline[3], scale=({side}, {side}))',
-        f'dict(_base_.train_pipeline[4], crop_size=({side}, {side}))',
-        f'dict(_base_.train_pipeline[5], size=({side}, {side}))',
-        '*_base_.train_pipeline[6:]',
+    return [
+        f'changes = {literal(changes)}',
+        f'train_pipeline = [dict(step, **changes.get(step.type, dict())) for step in {BASE_PIPELINE}]',
     ]
-    return [f'train_pipeline = [{", ".join(steps)}]']
+
+
+def _call(values: Mapping[str, Any]) -> str:
+    """A dict as the call that recipes are written with."""
+    items = (f'{key}={_call(value) if isinstance(value, dict) else literal(value)}' for key, value in values.items())
+    return f'dict({", ".join(items)})'
 
 
 def _class_line(name: str, classes: Sequence[str]) -> str:
-    line = f'{name} = {tuple(classes)!r}'
+    line = f'{name} = {literal(tuple(classes))}'
     return line if len(line) <= MAX_LINE else f'{line}  # fmt: skip'
 
 

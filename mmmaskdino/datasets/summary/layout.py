@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from PIL import Image, UnidentifiedImageError
+from mmmaskdino.datasets import coco_checks
+from mmmaskdino.datasets.files import DataError
+from mmmaskdino.datasets.folders import walk
+from mmmaskdino.datasets.names import find_likely_file
+from mmmaskdino.datasets.predicted import IMAGES_IN, is_drawn
 
-from mmmaskdino.datasets.files import DataError, read_file
+from .label_maps import SPLIT_NAMES, find_label_maps, split_name
 
 KINDS = ('instance', 'panoptic', 'semantic')
-SPLIT_NAMES = ('train', 'val', 'test')
-IMAGE_SUFFIXES = {'.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
+KIND_KEYS = {'bbox', 'segmentation', 'segments_info'}  # of annotations, which tell what they are
+# What files of annotations in other formats have, such as those of labelme and VIA.
+ANNOTATION_KEYS = (b'"shapes"', b'"regions"', b'"annotations"', b'"images"', b'"objects"', b'"labels"')
+MAX_SHOWN = 5  # files that a message names
 MAX_DEPTH = 3  # of the folders that are looked into
 SPLIT_OF = 'split_of'  # in a file's info: the annotation file that it is a part of, relative to its folder
 
@@ -39,6 +45,8 @@ class Split(NamedTuple):
     """End of the images' names, of semantic data."""
     seg_suffix: str = ''
     """End of the label maps' names, of semantic data."""
+    notes: tuple[str, ...] = ()
+    """How it was found, where that was a choice."""
 
     @property
     def source(self) -> Path:
@@ -60,25 +68,46 @@ def find_splits(path: Path, kind: str | None = None) -> list[Split]:
     Raises:
         DataError: There is none.
     """
+    others: list[str] = []
     if path.is_file():
-        roots = [path.parent, path.parent.parent]  # 'annotations' is usually beside the images
-        splits = [max((_coco_split(root, path, list_folders(root)) for root in roots), key=_has_images)]
+        splits = [_split_of_file(path)]
     elif path.is_dir():
-        folders = list_folders(path)
-        files = [file for file in _json_files(folders) if _coco_kind(file)]
-        divided = {whole for file in files if (whole := _whole_file(file))}
-        splits = [_coco_split(path, file, folders) for file in files if file.resolve() not in divided]
-        splits += _semantic_splits(path, folders)
+        files = dict(walk(path, MAX_DEPTH))
+        annotations, others = _annotation_files(files)
+        divided = {whole for file in annotations if (whole := _whole_file(file))}
+        splits = [_coco_split(path, file, list(files)) for file in annotations if file.resolve() not in divided]
+        splits += _semantic_splits(path, files, splits, asked=kind == 'semantic')
     else:
         raise DataError(f'{path}: no such file or folder')
-    found = [split for split in splits if split is not None and kind in (None, split.kind)]
+    found = [split for split in splits if kind in (None, split.kind)]
     if not found:
         raise DataError(
             f'{path}: no {f"{kind} " if kind else ""}dataset found here. Expected a COCO json (images, annotations, '
             'categories) with its images in this folder or below, or a folder of images and one of label maps (PNGs of '
-            'one channel) with the same names'
+            f'one channel) with the same names{_describe_others(others)}'
         )
+    if others:
+        note = f'json files that are no COCO annotations are left out: {len(others)} ({_some(others)})'
+        found[0] = found[0]._replace(notes=(*found[0].notes, note))
     return sorted(found, key=lambda split: (KINDS.index(split.kind), _rank(split.name), split.name))
+
+
+def _describe_others(files: list[str]) -> str:
+    return f'. {len(files)} json file(s) are of another kind: {_some(files)}' if files else ''
+
+
+def _some(names: Collection[str]) -> str:
+    return ', '.join(list(names)[:MAX_SHOWN]) + (', ...' if len(names) > MAX_SHOWN else '')
+
+
+def _split_of_file(path: Path) -> Split:
+    """The part of one annotation file; its images are below its folder or, where it is beside them, that above."""
+    first = _coco_split(path.parent, path, _folders_to_search(path.parent))
+    if _has_images(first) or path.resolve().parent.parent == Path(path.resolve().anchor):
+        return first
+    above = path.parent / '..' if path.parent == Path() else path.parent.parent
+    second = _coco_split(above, path, _folders_to_search(above))
+    return second if _has_images(second) else max(first, second, key=_has_likely_images)
 
 
 def name_parts(train: Split, val: Split) -> list[Split]:
@@ -115,27 +144,46 @@ def read_json(path: Path) -> Any:
 
 @lru_cache(maxsize=4)
 def _read_json(path: str, changed: int) -> Any:
-    try:
-        return json.loads(read_file(path))
-    except ValueError as error:
-        raise (
-            error if isinstance(error, DataError) else DataError(f'{path}: not a valid json file ({error})')
-        ) from error
+    return coco_checks.read_json(path)
 
 
-def list_folders(root: Path) -> list[Path]:
-    """A folder and those below it, down to three levels, without hidden ones."""
-    found = [root]
-    for folder, folders, _ in os.walk(root):
-        depth = len(Path(folder).relative_to(root).parts)
-        folders[:] = sorted(name for name in folders if not name.startswith('.')) if depth < MAX_DEPTH else []
-        found += [Path(folder, name) for name in folders]
-    return found
+def _folders_to_search(root: Path) -> list[Path]:
+    """A folder and those below it, down to three levels, that may have the images."""
+    return [folder for folder, _ in walk(root, MAX_DEPTH, skip_locked=True)]
 
 
-def _json_files(folders: list[Path]) -> Iterator[Path]:
-    for folder in folders:
-        yield from sorted(folder.glob('*.json'))
+def _annotation_files(files: dict[Path, list[str]]) -> tuple[list[Path], list[str]]:
+    """The COCO files, and the other json files that cannot be read or have annotations, too.
+
+    Raises:
+        DataError: A file that is meant as one cannot be read.
+    """
+    annotations, others = [], []
+    for folder, names in files.items():
+        for name in names:
+            if not name.lower().endswith('.json'):
+                continue
+            path = folder / name
+            try:
+                is_coco = _coco_kind(path) is not None
+            except DataError as error:
+                if _is_meant_as_coco(path):
+                    raise
+                others.append(f'{name}: {str(error).removeprefix(f"{path}: ")}')
+                continue
+            if is_coco:
+                annotations.append(path)
+            elif any(key in path.read_bytes() for key in ANNOTATION_KEYS):
+                others.append(name)
+    return annotations, others
+
+
+def _is_meant_as_coco(path: Path) -> bool:
+    """Whether a file that is no sound json has parts of a COCO file, or a name of one."""
+    content = path.read_bytes()
+    return any(key in content for key in (b'"images"', b'"annotations"', b'"categories"')) or bool(
+        split_name(path.stem) or 'annotation' in path.stem.lower() or 'instances' in path.stem.lower()
+    )
 
 
 def _coco_kind(path: Path) -> str | None:
@@ -146,10 +194,10 @@ def _coco_kind(path: Path) -> str | None:
     annotations = content.get('annotations')
     if not isinstance(annotations, list):
         return None
-    first = next((entry for entry in annotations if isinstance(entry, dict)), {})
-    if 'segments_info' in first:
+    keys = Counter(key for entry in annotations if isinstance(entry, dict) for key in KIND_KEYS & entry.keys())
+    if keys['segments_info'] > max(keys['bbox'], keys['segmentation']):
         return 'panoptic'
-    return 'instance' if not annotations or 'bbox' in first or 'segmentation' in first else None
+    return 'instance' if not annotations or keys else None  # entries of another kind are reported with the others
 
 
 def _whole_file(path: Path) -> Path | None:
@@ -164,17 +212,39 @@ def _coco_split(root: Path, path: Path, folders: list[Path]) -> Split:
     if kind is None:
         raise DataError(f"{path}: not a COCO file of instances or segments ('images', 'annotations', 'categories')")
     content = read_json(path)
-    name = _split_name(path.stem)
+    name = split_name(_relative(path.with_suffix(''), root)) or split_name(path.resolve().parent.name)
     image_names = _file_names(content['images'])
     seg_dir = None
     if kind == 'panoptic':
         beside = path.with_suffix('')  # COCO's place
         png_names = _file_names(content['annotations'])
-        seg_dir = beside if beside.is_dir() else _holder(folders, png_names, name) or beside
+        seg_dir = beside if beside.is_dir() else next(iter(_holders(folders, png_names, name)), beside)
     others = [folder for folder in folders if folder != seg_dir]
-    image_dir = _holder(others, image_names, name) or _holder(folders, image_names, name)
+    image_dir, notes = _image_folder(path, content, others, image_names, name)
     relative = [None if p is None else _relative(p, root) for p in (image_dir or root, path, seg_dir)]
-    return Split(kind, name, root, *relative)
+    return Split(kind, name or path.stem.lower(), root, *relative, notes=notes)
+
+
+def _image_folder(
+    path: Path, content: dict, folders: list[Path], names: list[str], split: str | None
+) -> tuple[Path | None, tuple[str, ...]]:
+    """The folder of the images of an annotation file, and what else it might have been."""
+    info = content.get('info')
+    known = info.get(IMAGES_IN) if isinstance(info, dict) else None
+    if isinstance(known, str) and _holders([path.parent / known], names, split):
+        return path.parent / known, ()
+    holders = _holders(folders, names, split)
+    sound = [folder for folder in holders if not is_drawn(folder / names[0])]
+    if not sound:
+        drawn = f'the images in {holders[0]} have results drawn on them, and there are no others' if holders else ''
+        return next(iter(holders), None), (drawn,) if drawn else ()
+    chosen = sound[0]
+    # Files of another part often have the same names.
+    rivals = [str(folder) for folder in sound[1:] if split_name(folder.name) in (None, split)]
+    if rivals:
+        note = f'the images are taken from {chosen}; {_some(rivals)} has files of these names, too'
+        return chosen, (note,)
+    return chosen, ()
 
 
 def _file_names(entries: Any) -> list[str]:
@@ -182,70 +252,31 @@ def _file_names(entries: Any) -> list[str]:
     return [str(entry['file_name']) for entry in entries if isinstance(entry, dict) and 'file_name' in entry]
 
 
-def _holder(folders: list[Path], names: list[str], split: str) -> Path | None:
-    """The folder that has most of some of the files; of several, one whose name tells the split."""
+def _holders(folders: Iterable[Path], names: list[str], split: str | None) -> list[Path]:
+    """The folders that have most of some of the files, or else files of nearly these names; the likeliest first."""
     sample = names[:: max(1, len(names) // 20)]
-    counts = {folder: sum((folder / name).is_file() for name in sample) for folder in folders}
-    best = max(folders, key=lambda f: (counts[f], split in f.name, -len(f.parts)), default=None)
-    return best if best is not None and counts[best] else None
+    for is_there in (os.path.isfile, find_likely_file):
+        counts = {folder: sum(bool(is_there(f'{folder}/{name}')) for name in sample) for folder in folders}
+        most = max(counts.values(), default=0)
+        if most:
+            best = [folder for folder, count in counts.items() if count == most]
+            return sorted(best, key=lambda folder: (split_name(folder.name) != split, len(folder.parts)))
+        sample = sample[:3]  # for these, whole folders are listed
+    return []
 
 
-def _semantic_splits(root: Path, folders: list[Path]) -> list[Split]:
+def _semantic_splits(root: Path, files: dict[Path, list[str]], coco: list[Split], asked: bool) -> list[Split]:
     """Each folder of label maps with the folder of images that fits best."""
-    stems = {folder: _stems(folder) for folder in folders}
-    stems = {folder: found for folder, found in stems.items() if found}
+    taken = {os.path.realpath(split.root / split.seg_dir) for split in coco if split.seg_dir}
+    files = {folder: names for folder, names in files.items() if os.path.realpath(folder) not in taken}
+    pairs = find_label_maps(files, root, others=asked or not coco)
     splits = []
-    for labels in [folder for folder in stems if _holds_label_maps(folder, stems[folder])]:
-        fits = [(_fit(folder, labels, stems), folder) for folder in stems if folder != labels]
-        (_, _, extra), images = max(fits, key=lambda fit: fit[0][:2], default=((False, 0.0, ''), None))
-        if images is None or extra is None:
-            continue
-        suffix = _common_suffix(stems[images])
-        name = _split_name(_relative(images, root)) if images != root else _split_name(labels.name)
-        paths = dict(image_dir=_relative(images, root), seg_dir=_relative(labels, root))
-        splits.append(Split('semantic', name, root, **paths, img_suffix=suffix, seg_suffix=f'{extra}.png'))
+    for pair in pairs:
+        images, labels = _relative(pair.images, root), _relative(pair.labels, root)
+        name = split_name(images) or split_name(labels) or (pair.images if images else pair.labels).name.lower()
+        paths = dict(image_dir=images, seg_dir=labels, img_suffix=pair.img_suffix, seg_suffix=pair.seg_suffix)
+        splits.append(Split('semantic', name, root, **paths, notes=pair.notes))
     return splits
-
-
-def _stems(folder: Path) -> dict[str, str]:
-    """Suffix of each image file of a folder by its stem."""
-    paths = (Path(entry.path) for entry in os.scandir(folder) if entry.is_file() and not entry.name.startswith('.'))
-    return {path.stem: path.suffix for path in sorted(paths) if path.suffix.lower() in IMAGE_SUFFIXES}
-
-
-def _holds_label_maps(folder: Path, stems: dict[str, str]) -> bool:
-    """Whether a folder has PNGs alone and the first has one channel that is no photograph's."""
-    if set(stems.values()) != {'.png'}:
-        return False
-    try:
-        with Image.open(folder / f'{next(iter(stems))}.png') as image:
-            return image.mode in ('L', 'P', 'I;16', 'I')
-    except (UnidentifiedImageError, OSError, SyntaxError):
-        return False
-
-
-def _fit(images: Path, labels: Path, stems: dict[Path, dict[str, str]]) -> tuple[bool, float, str | None]:
-    """Whether both names tell one split, the share of files with a partner, and what labels' names have more."""
-    mine, theirs = stems[images], stems[labels]
-    first = next(iter(mine))
-    extra = min((name[len(first) :] for name in theirs if name.startswith(first)), key=len, default=None)
-    if extra is None:
-        return False, 0.0, None
-    num_pairs = sum(stem + extra in theirs for stem in mine)
-    share = num_pairs / (len(mine) + len(theirs) - num_pairs)
-    same = _split_name(str(images)) == _split_name(str(labels))
-    return same, share, extra
-
-
-def _common_suffix(stems: dict[str, str]) -> str:
-    """The most frequent file suffix."""
-    suffixes = list(stems.values())
-    return max(set(suffixes), key=suffixes.count)
-
-
-def _split_name(text: str) -> str:
-    name = text.lower().rpartition('/')[2]
-    return next((split for split in SPLIT_NAMES if split in name), name)
 
 
 def _rank(name: str) -> int:
@@ -258,6 +289,10 @@ def _relative(path: Path, root: Path) -> str:
 
 
 def _has_images(split: Split) -> bool:
-    return any(
-        (split.root / split.image_dir / name).is_file() for name in _file_names(read_json(split.source)['images'])
-    )
+    names = _file_names(read_json(split.source)['images'])
+    return any(os.path.isfile(split.root / split.image_dir / name) for name in names)
+
+
+def _has_likely_images(split: Split) -> bool:
+    names = _file_names(read_json(split.source)['images'])
+    return bool(_holders([split.root / split.image_dir], names, None))

@@ -10,9 +10,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from terminaltables import AsciiTable
 
+from mmmaskdino.datasets.annotation_report import count_places
+from mmmaskdino.plain_text import printable, without_formulas
+
 from .checking import SplitSummary
 
-MAX_PLACES = 5
 MAX_BARS = 40  # classes in the picture
 
 
@@ -32,9 +34,10 @@ def format_summary(summary: SplitSummary) -> str:
     if summary.objects_per_image:
         empty = summary.objects_per_image.count(0)
         lines.append(f'  objects per image: {_describe_numbers(summary.objects_per_image)}; {empty} images have none')
+    if summary.pixels is not None and summary.pixels.sum():
+        lines.append(f'  ignored (label 255): {summary.pixels[-1] / summary.pixels.sum():.1%} of the pixels')
     for remark, places in summary.remarks.items():
-        dots = ', ...' if len(places) > MAX_PLACES else ''
-        lines.append(f'  note: {remark}: {len(places)} ({", ".join(places[:MAX_PLACES])}{dots})')
+        lines.append(f'  note: {remark}: {count_places(places)}')
     lines += [f'  problem: {problem}' for problem in summary.problems] or ['  no problems']
     return '\n'.join(lines)
 
@@ -65,9 +68,15 @@ def draw_summaries(summaries: Sequence[SplitSummary], path: Path) -> None:
 def _draw_classes(axis, summary: SplitSummary) -> None:
     order = sorted(range(len(summary.classes)), key=lambda label: -summary.objects[label])[:MAX_BARS][::-1]
     colors = ['tab:blue' if label < summary.num_things else 'tab:green' for label in order]
-    axis.barh([str(summary.classes[label]) for label in order], [summary.objects[i] for i in order], color=colors)
+    axis.barh(
+        [without_formulas(printable(str(summary.classes[label]))) for label in order],
+        [summary.objects[i] for i in order],
+        color=colors,
+    )
     more = f', the {MAX_BARS} most frequent of {len(summary.classes)}' if len(summary.classes) > MAX_BARS else ''
-    axis.set(title=f'{summary.split.source}\nobjects by class{more}', xlabel='objects')
+    axis.set(
+        title=f'{without_formulas(printable(str(summary.split.source)))}\nobjects by class{more}', xlabel='objects'
+    )
     axis.tick_params(axis='y', labelsize=7)
 
 
@@ -75,6 +84,8 @@ def _class_rows(summary: SplitSummary) -> list[list[str]]:
     is_panoptic, is_semantic = summary.split.kind == 'panoptic', summary.split.kind == 'semantic'
     rows = [['class', *(['kind'] if is_panoptic else []), *([] if is_semantic else ['objects']), 'images']]
     for label, name in enumerate(summary.classes):
+        if not summary.named and not summary.images[label]:
+            continue  # a number that no label map has
         kind = ['thing' if label < summary.num_things else 'stuff'] if is_panoptic else []
         objects = [] if is_semantic else [str(summary.objects[label])]
         rows.append([str(name), *kind, *objects, str(summary.images[label])])

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import posixpath
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mmmaskdino.datasets.annotation_report import AnnotationReport
+from mmmaskdino.datasets.coco_checks import tidy
 from mmmaskdino.datasets.files import DataError
 
 from .checking import SplitSummary
@@ -54,11 +57,11 @@ def divide_annotations(
         )
     if summary.problems:
         raise DataError(
-            f'{source}: {len(summary.problems)} problem(s), the first: {summary.problems[0]}; mmmaskdino data check '
+            f'{source}: {summary.num_problems} problem(s), the first: {summary.problems[0]}; mmmaskdino data check '
             'shows all'
         )
-    content = read_json(source)
-    val_ids = _choose(source, [image['id'] for image in content['images']], val_share, seed)
+    content = tidy(read_json(source), AnnotationReport(str(source)))
+    val_ids = _choose(source, content['images'], val_share, seed)
     out = out or source.with_name(f'{source.stem}_split')
     paths = {name: out / f'{name}.json' for name in NAMES}
     existing = [str(path) for path in paths.values() if path.exists()]
@@ -68,15 +71,19 @@ def divide_annotations(
     return [_write(content, source, path, val_ids, is_val=name == 'val') for name, path in paths.items()]
 
 
-def _choose(source: Path, ids: list, val_share: float, seed: int) -> set:
-    """Ids of the images for validation."""
+def _choose(source: Path, images: list[dict], val_share: float, seed: int) -> set:
+    """Ids of the images for validation; those of one file stay together."""
     if not 0 < val_share < 1:
         raise ValueError(f'the share of the validation images must be between 0 and 1, got {val_share:g}')
-    if len(ids) < 2:
-        raise DataError(f'{source}: {len(ids)} image, expected at least two to divide')
-    number = min(max(round(val_share * len(ids)), 1), len(ids) - 1)
+    files: dict[str, list] = defaultdict(list)
+    for image in images:
+        files[posixpath.normpath(image['file_name'])].append(image['id'])
+    if len(files) < 2:
+        raise DataError(f'{source}: {len(files)} image, expected at least two to divide')
+    number = min(max(round(val_share * len(files)), 1), len(files) - 1)
     # Sorted, so that the order in the file does not matter.
-    return set(random.Random(seed).sample(sorted(ids, key=str), number))
+    chosen = random.Random(seed).sample(sorted((sorted(ids, key=str) for ids in files.values()), key=str), number)
+    return {image_id for ids in chosen for image_id in ids}
 
 
 def _write(content: dict[str, Any], source: Path, path: Path, val_ids: set, is_val: bool) -> SplitPart:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from mmmaskdino.datasets import CheckedCocoDataset, DataError
 from mmmaskdino.datasets.shapes import METAINFO
 from mmmaskdino.datasets.summary import check_split, draw_summaries, find_splits, format_summary
 from mmmaskdino.datasets.summary.layout import Split
@@ -69,12 +70,35 @@ def test_every_problem_is_listed(broken: Path) -> None:
     jpg.write_bytes(jpg.read_bytes()[:500])
     summary = check_split(split_of(broken, 'instance'))
     text = '\n'.join(summary.problems)
-    assert len(summary.problems) == 33
-    assert all(f'annotation {1000 + number} ' in text for number in range(30))
-    assert 'category id 77' in text and 'no file at' in text and '000002.jpg: the image is damaged' in text
+    assert summary.num_problems == 33 and len(summary.problems) == 4
+    assert f'30 of {len(content["annotations"])} annotations: a polygon needs at least three points' in text
+    assert all(f'annotation {1000 + number} (image 1, 000000.jpg): got the lengths [4]' in text for number in range(5))
+    assert 'also 1005 to 1029' in text
+    assert 'got 77' in text and 'no file at' in text and '000002.jpg: the image is damaged' in text
     quick = check_split(split_of(broken, 'instance'), read_images=False)
-    assert len(quick.problems) == 32
-    assert format_summary(summary).count('\n  problem: ') == 33
+    assert quick.num_problems == 32
+    assert format_summary(summary).count('\n  problem: ') == 4
+
+
+@pytest.mark.parametrize('name', ['x' * 300 + '.jpg', '.', 'folder.jpg', 'a\0.jpg', 5])
+def test_names_that_no_image_can_have(broken: Path, name) -> None:
+    (broken / 'train' / 'folder.jpg').mkdir()
+    for kind, list_name in (('instance', 'images'), ('panoptic', 'annotations')):
+        file = broken / 'annotations' / f'{kind}{"s" * (kind == "instance")}_train.json'
+        content = json.loads(file.read_text())
+        content[list_name][0]['file_name'] = name
+        file.write_text(json.dumps(content))
+        assert len(check_split(split_of(broken, kind)).problems) == 1
+
+
+@pytest.mark.parametrize('image_id', [[1], {}, None])
+def test_a_panoptic_entry_of_no_image(broken: Path, image_id) -> None:
+    file = broken / 'annotations' / 'panoptic_train.json'
+    content = json.loads(file.read_text())
+    content['annotations'][0]['image_id'] = image_id
+    file.write_text(json.dumps(content))
+    text = '\n'.join(check_split(split_of(broken, 'panoptic')).problems)
+    assert 'no image has this id' in text and "needs one entry in 'annotations', got 0" in text
 
 
 def test_files_in_which_nothing_can_be_checked(broken: Path) -> None:
@@ -97,6 +121,42 @@ def test_boxes_alone(broken: Path) -> None:
     summary = check_split(split_of(broken, 'instance'))
     assert not summary.has_masks and not summary.problems
     assert 'no segmentation at all' in format_summary(summary) and '(detection, train)' in format_summary(summary)
+
+
+def test_boxes_alone_of_objects_with_masks(broken: Path) -> None:
+    file = broken / 'annotations' / 'instances_train.json'
+    content = json.loads(file.read_text())
+    content['annotations'][0]['segmentation'] = []
+    file.write_text(json.dumps(content))
+    split = split_of(broken, 'instance')
+    (problem,) = check_split(split).problems
+    assert f'(1 of {len(content["annotations"])} annotations)' in problem and '--boxes-only' in problem
+    summary = check_split(split, with_masks=False)
+    assert not summary.problems and not summary.has_masks
+    assert sum(summary.objects.values()) == len(content['annotations'])
+
+
+def test_the_check_judges_as_training_does(broken: Path) -> None:
+    """The same faults, whatever the part is called."""
+    for name in ('train', 'val'):
+        file = broken / 'annotations' / f'instances_{name}.json'
+        content = json.loads(file.read_text())
+        for annotation in content['annotations']:
+            annotation.pop('iscrowd')
+            annotation['id'] = f'a{annotation["id"]}'
+        content['annotations'][0]['segmentation'] = [[[1, 2], [8, 2], [8, 9]]]
+        file.write_text(json.dumps(content))
+        split = split_of(broken, 'instance', name)
+        (problem,) = check_split(split).problems
+        with pytest.raises(DataError) as caught:
+            CheckedCocoDataset(
+                ann_file=str(file),
+                data_prefix=dict(img=str(broken / name)),
+                metainfo=dict(classes=THINGS),
+                pipeline=[dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=True)],
+                test_mode=name == 'val',
+            )
+        assert str(caught.value) == f'{file}: 1 problem(s)\n  - {problem}'
 
 
 def test_panoptic_pngs_are_read(broken: Path) -> None:
@@ -153,6 +213,6 @@ SOUND = {
     'good_polygon',
     'segmentation_key_missing',
     'not_crowd_compressed_rle',
-    'box_wholly_outside_the_image',
-    'box_smaller_than_one_pixel',
+    'iscrowd_key_missing',
+    'one_good_and_one_two_point_polygon',
 }

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from mmengine.config import Config
 
+from mmmaskdino.apis.launch import load_config
 from mmmaskdino.datasets.files import DataError
 from mmmaskdino.datasets.shapes import METAINFO
 from mmmaskdino.datasets.summary import TrainingPlan, check_split, find_splits, write_config
-from mmmaskdino.datasets.summary.config_text import choose_size
+from mmmaskdino.datasets.summary.base_config import BaseConfig
+from mmmaskdino.datasets.summary.config_text import BASES, CONFIGS, choose_size
 
 
 @pytest.fixture
@@ -21,14 +25,14 @@ def summaries(shapes: Path):
 
 
 @pytest.mark.parametrize('kind', ['instance', 'panoptic', 'semantic'])
-@pytest.mark.parametrize('memory', [80, 5])
+@pytest.mark.parametrize('memory', [80, 4])
 def test_config_loads_and_is_short(summaries, shapes: Path, tmp_path: Path, kind: str, memory: float) -> None:
     plan = TrainingPlan(gpu_memory=memory, num_gpus=2, load_from='weights.pth')
     text = write_config(summaries(kind), plan, tmp_path / 'configs' / 'own.py')
     assert len(text.splitlines()) <= 25
     cfg = Config.fromfile(tmp_path / 'configs' / 'own.py')
     assert cfg.load_from == 'weights.pth'
-    side, batch = choose_size(kind, plan)
+    side, batch = sizes_of(kind, memory)
     assert cfg.train_dataloader.batch_size == batch
     assert cfg.optim_wrapper.optimizer.lr == pytest.approx(1e-4 * 2 * batch / 16, rel=0.01)
     assert cfg.optim_wrapper.optimizer.type == 'AdamW' and cfg.train_cfg.max_iters >= 5000
@@ -42,7 +46,7 @@ def test_config_loads_and_is_short(summaries, shapes: Path, tmp_path: Path, kind
         assert cfg.model.decode_head.num_classes == 10 and train.type == 'CheckedSegDataset'
         return
     sizes = [step[key] for step in train.pipeline for key in ('scale', 'crop_size', 'size') if key in step]
-    assert sizes == [(side, side)] * 3 and side == (1024 if memory == 80 else 512)
+    assert side == (None if memory == 80 else 512) and sizes == [(side or 1024, side or 1024)] * 3
     head = cfg.model.panoptic_head
     assert (head.num_things_classes, head.num_stuff_classes) == (6, 4 if kind == 'panoptic' else 0)
     classes = METAINFO['classes'] if kind == 'panoptic' else METAINFO['thing_classes']
@@ -55,10 +59,38 @@ def test_config_loads_and_is_short(summaries, shapes: Path, tmp_path: Path, kind
 
 def test_boxes_alone_make_a_detection_model(summaries, tmp_path: Path) -> None:
     boxes = [dataclasses.replace(summary, has_masks=False) for summary in summaries('instance')]
-    write_config(boxes, TrainingPlan(gpu_memory=5), tmp_path / 'own.py')
+    write_config(boxes, TrainingPlan(gpu_memory=4), tmp_path / 'own.py')
     cfg = Config.fromfile(tmp_path / 'own.py')
     assert cfg.model.panoptic_head.mask_dims is None and cfg.val_evaluator.metric == 'bbox'
     assert 'with_mask' not in cfg.train_dataloader.dataset.pipeline[1]
+    assert cfg.train_dataloader.dataset.with_masks is cfg.val_dataloader.dataset.with_masks is False
+
+
+def test_boxes_alone_with_a_base_for_boxes(summaries, tmp_path: Path) -> None:
+    boxes = [dataclasses.replace(summary, has_masks=False) for summary in summaries('instance')]
+    write_config(boxes, TrainingPlan(base=CONFIGS / 'maskdino_r50_coco_detection.py'), tmp_path / 'own.py')
+    cfg = Config.fromfile(tmp_path / 'own.py')
+    assert cfg.train_dataloader.dataset.with_masks is cfg.val_dataloader.dataset.with_masks is False
+
+
+def test_classes_without_objects_are_left_out(summaries, tmp_path: Path) -> None:
+    train, val = summaries('instance')
+    train, val = (dataclasses.replace(part, classes=('everything', *part.classes)) for part in (train, val))
+    for part in (train, val):
+        part.objects = Counter({label + 1: count for label, count in part.objects.items()})
+    write_config([train, val], TrainingPlan(), tmp_path / 'own.py')
+    cfg = Config.fromfile(tmp_path / 'own.py')
+    assert cfg.train_dataloader.dataset.metainfo.classes == METAINFO['thing_classes']
+    assert cfg.val_dataloader.dataset.metainfo.classes == METAINFO['thing_classes']
+    assert cfg.model.panoptic_head.num_things_classes == 6
+    assert train.classes[0] == 'everything', 'the summary is not changed'
+
+
+def test_classes_in_another_order(summaries, tmp_path: Path) -> None:
+    train, val = summaries('instance')
+    write_config([train, dataclasses.replace(val, classes=val.classes[::-1])], TrainingPlan(), tmp_path / 'own.py')
+    cfg = Config.fromfile(tmp_path / 'own.py')
+    assert cfg.val_dataloader.dataset.metainfo.classes == train.classes
 
 
 def test_base_within_the_project_is_relative(summaries, project_root: Path, tmp_path: Path) -> None:
@@ -79,7 +111,7 @@ def test_data_that_cannot_be_trained_on(summaries, tmp_path: Path) -> None:
     unnamed = dataclasses.replace(val, split=val.split._replace(name='b'))
     for parts, message in (
         ([faulty, val], '1 problem.*annotation 7.*data check'),
-        ([train, other], r"different classes: \['hexagon', 'ring'\]"),
+        ([train, other], r'different classes: .*train.json lacks \["hexagon"\].*val.json lacks \["ring"\]'),
         ([unnamed, val], "none of the parts.*is called 'train'"),
     ):
         with pytest.raises(DataError, match=message):
@@ -87,10 +119,181 @@ def test_data_that_cannot_be_trained_on(summaries, tmp_path: Path) -> None:
     assert not (tmp_path / 'own.py').exists()
 
 
+def sizes_of(kind: str, memory: float, side: int | None = None, base: Path | None = None) -> tuple[int | None, int]:
+    plan = TrainingPlan(gpu_memory=memory, image_side=side)
+    return choose_size(plan, BaseConfig(base or CONFIGS / BASES[kind]), (48, 64))
+
+
 def test_memory_decides_batch_and_size() -> None:
-    sizes = {memory: choose_size('instance', TrainingPlan(gpu_memory=memory)) for memory in (5, 8, 11, 24, 80, 400)}
-    assert sizes == {5: (512, 1), 8: (768, 1), 11: (1024, 1), 24: (1024, 3), 80: (1024, 11), 400: (1024, 16)}
-    assert choose_size('panoptic', TrainingPlan(image_side=512))[0] == 512
-    assert choose_size('semantic', TrainingPlan())[0] == 512
-    with pytest.raises(ValueError, match=r'about 4.4 GiB for one image of 512 x 512 pixels, got 4 \(--gpu-memory\)'):
-        choose_size('instance', TrainingPlan(gpu_memory=4))
+    sizes = {memory: sizes_of('instance', memory) for memory in (4, 5, 8, 11, 24, 80)}
+    assert sizes == {4: (512, 1), 5: (768, 1), 8: (None, 1), 11: (None, 2), 24: (None, 5), 80: (None, 16)}
+    assert sizes_of('panoptic', 24, side=512)[0] == 512
+    assert sizes_of('semantic', 24)[0] is None and sizes_of('semantic', 24, side=256)[0] == 256
+    with pytest.raises(ValueError, match=r'about 3.7 GiB for one image of 512 x 512 pixels, got 3 \(--gpu-memory\)'):
+        sizes_of('instance', 3)
+
+
+@pytest.mark.parametrize('name', ['num_gpus', 'epochs', 'image_side'])
+def test_numbers_that_make_no_plan(name: str) -> None:
+    with pytest.raises(ValueError, match='must be at least [13]2?, got 0'):
+        TrainingPlan(**{name: 0})
+
+
+HOSTILE = (
+    '{{ fileDirname }}',
+    "{{$A:'+open(__import__('os').environ['RAN'],'w').write('ran')+'}}",
+    '{{ _base_.data_root }}',
+    '{{{{{',
+    'a\'b"c\\',
+    '100% ${HOME} {0} %s',
+    '# fmt: off',
+    '\u7247\u5200',
+)
+
+
+@pytest.mark.parametrize('kind', ['instance', 'panoptic', 'semantic'])
+def test_texts_of_the_data_stay_texts(
+    summaries, shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Also in the config that a run saves, in its checkpoints, and in names of folders and weights."""
+    monkeypatch.setenv('RAN', str(tmp_path / 'ran'))
+    root = tmp_path / HOSTILE[0] / "it's {{$A:x}}"
+    root.parent.mkdir()
+    root.symlink_to(shapes)
+    classes = (*HOSTILE, 'x', 'y')
+    if kind == 'instance':
+        classes = classes[:6]
+    parts = [
+        dataclasses.replace(s, classes=classes, split=s.split._replace(root=root), num_things=min(6, len(classes)))
+        for s in summaries(kind)
+    ]
+    plan = TrainingPlan(load_from='{{ fileBasename }}.pth')
+    write_config(parts, plan, tmp_path / 'own.py')
+    cfg = load_config(tmp_path / 'own.py')
+    cfg.dump(tmp_path / 'saved.py')
+    in_checkpoint = Config.fromstring(copy.deepcopy(cfg).pretty_text, '.py')
+    for found in (cfg, Config.fromfile(tmp_path / 'saved.py'), in_checkpoint):
+        dataset = found.train_dataloader.dataset
+        assert tuple(dataset.metainfo.classes) == classes
+        assert dataset.data_root == f'{root}/' and found.load_from == '{{ fileBasename }}.pth'
+    assert not (tmp_path / 'ran').exists()
+    assert sorted(path.name for path in tmp_path.glob('*.py')) == ['own.py', 'saved.py']
+
+
+def test_a_folder_with_a_line_break_adds_no_code(summaries, shapes: Path, tmp_path: Path) -> None:
+    root = tmp_path / "data\nopen('ran', 'w')"
+    root.symlink_to(shapes)
+    parts = [dataclasses.replace(s, split=s.split._replace(root=root)) for s in summaries('instance')]
+    text = write_config(parts, TrainingPlan(), tmp_path / 'own.py')
+    assert not [line for line in text.splitlines() if line.startswith('open')]
+
+
+def write_base(path: Path, base: str, lines: str = '') -> Path:
+    path.write_text(f'_base_ = {str(CONFIGS / base)!r}\n{lines}\n')
+    return path
+
+
+@pytest.mark.parametrize(
+    ('base', 'kind', 'sizes'),
+    [
+        ('maskdino_r50_coco_instance.py', 'instance', {'RandomResize.scale': (256, 256), 'Pad.size': (256, 256)}),
+        ('maskdino_r50_ade20k_instance.py', 'instance', {'RandomCrop.crop_size': (256, 256)}),
+        ('maskdino_r50_cityscapes_panoptic.py', 'panoptic', {'RandomCrop.crop_size': (128, 256)}),
+        ('maskdino_r50_ade20k_semantic.py', 'semantic', {'RandomCrop.crop_size': (256, 256)}),
+    ],
+)
+def test_image_size_of_any_base(summaries, tmp_path: Path, base: str, kind: str, sizes: dict) -> None:
+    """Steps are found by their sizes, wherever they are in the pipeline; all others stay."""
+    before = Config.fromfile(CONFIGS / base).train_dataloader.dataset.pipeline
+    shifted = write_base(
+        tmp_path / 'base.py',
+        base,
+        "train_dataloader = dict(dataset=dict(pipeline=[*_base_.train_pipeline[:2], dict(type='PhotoMetricDistortion'),"
+        ' *_base_.train_pipeline[2:]]))',
+    )
+    write_config(summaries(kind), TrainingPlan(base=shifted, image_side=256), tmp_path / 'own.py')
+    cfg = Config.fromfile(tmp_path / 'own.py')
+    after = cfg.train_dataloader.dataset.pipeline
+    assert [step.type for step in after] == [*(s.type for s in before[:2]), 'PhotoMetricDistortion'] + [
+        s.type for s in before[2:]
+    ]
+    for key, size in sizes.items():
+        name, argument = key.split('.')
+        assert [step[argument] for step in after if step.type == name] == [size]
+    for step, old in zip(after[3:], before[2:], strict=True):
+        if step.type == 'RandomChoiceResize':
+            ratio = 256 / {640: 640, 512: 512, 1024: 1024}[old.max_size // (4 if old.max_size != 2560 else 4)]
+            assert step.scales == [round(side * ratio) for side in old.scales]
+            assert step.max_size == old.max_size * ratio
+    if kind == 'semantic':
+        assert cfg.model.data_preprocessor.size == (256, 256)
+
+
+def test_a_base_that_cannot_be_followed(summaries, tmp_path: Path) -> None:
+    """The reason is said, and nothing is written."""
+    shapes_base = CONFIGS / 'maskdino_r18_shapes_instance.py'
+    out = tmp_path / 'out' / 'own.py'
+    boxes = [dataclasses.replace(summary, has_masks=False) for summary in summaries('instance')]
+    broken = tmp_path / 'broken.py'
+    broken.write_text('1 / 0')
+    for kind, base, side, message in (
+        ('instance', shapes_base, 256, 'keep the size of their files, so that --image-size 256 has nothing to set'),
+        ('instance', CONFIGS / 'maskdino_r18_shapes_panoptic.py', None, 'trains panoptic data, the data are instance'),
+        ('semantic', shapes_base, None, 'trains instance data, the data are semantic'),
+        ('instance', CONFIGS / 'maskdino_r50_lvis_instance.py', None, 'wrapped in ClassBalancedDataset'),
+        ('instance', broken, None, r'broken.py: the config cannot be read \(ZeroDivisionError'),
+        ('boxes', shapes_base, None, 'trains masks, and the data are taken as boxes alone'),
+        ('instance', write_base(tmp_path / 'a.py', shapes_base.name, 'val_evaluator = []'), None, 'is not written'),
+    ):
+        parts = boxes if kind == 'boxes' else summaries(kind)
+        with pytest.raises(ValueError, match=message):
+            write_config(parts, TrainingPlan(base=base, image_side=side), out)
+        assert not list(tmp_path.glob('out/*')) and not list(tmp_path.glob('out/.*'))
+    with pytest.raises(ValueError, match=r'ends with \.py, got'):
+        write_config(summaries('instance'), TrainingPlan(), tmp_path / 'own.txt')
+
+
+def test_images_as_they_are(summaries, tmp_path: Path) -> None:
+    """A base without a size: the files' sizes decide how many fit."""
+    base = CONFIGS / 'maskdino_r18_shapes_instance.py'
+    write_config(summaries('instance'), TrainingPlan(base=base, gpu_memory=8), tmp_path / 'own.py')
+    cfg = Config.fromfile(tmp_path / 'own.py')
+    assert cfg.train_dataloader.dataset.pipeline == Config.fromfile(base).train_dataloader.dataset.pipeline
+    assert cfg.train_dataloader.batch_size == 16
+    assert choose_size(TrainingPlan(gpu_memory=24), BaseConfig(base), (1500, 2000)) == (None, 1)
+    with pytest.raises(ValueError, match='of 6000 x 4000 pixels.*a base that resizes images needs less'):
+        choose_size(TrainingPlan(gpu_memory=24), BaseConfig(base), (4000, 6000))
+
+
+def test_panoptic_data_of_one_sort_or_of_many_classes(summaries, tmp_path: Path) -> None:
+    names = tuple(f'class {number}' for number in range(300))
+    for num_things in (0, 300):
+        parts = [dataclasses.replace(s, classes=names, num_things=num_things) for s in summaries('panoptic')]
+        write_config(parts, TrainingPlan(gpu_memory=80), tmp_path / f'own{num_things}.py')
+        cfg = Config.fromfile(tmp_path / f'own{num_things}.py')
+        head = cfg.model.panoptic_head
+        assert (head.num_things_classes, head.num_stuff_classes) == (num_things, 300 - num_things)
+        assert cfg.model.test_cfg.instance_on == bool(num_things)
+        pipeline = {step.type: step for step in cfg.train_dataloader.dataset.pipeline}
+        assert pipeline['LoadCocoPanopticAnnotations'].ignore_index == 300
+        assert pipeline['Pad'].pad_val == dict(img=(128, 128, 128), masks=0, seg=300)
+        assert cfg.model.data_preprocessor.seg_pad_value == 300
+
+
+def test_parts_whose_label_maps_have_other_names(summaries, tmp_path: Path) -> None:
+    train, val = summaries('semantic')
+    other = dataclasses.replace(val, split=val.split._replace(img_suffix='.png', seg_suffix='_mask.png'))
+    write_config([train, other], TrainingPlan(), tmp_path / 'own.py')
+    cfg = Config.fromfile(tmp_path / 'own.py')
+    suffixes = [(d.img_suffix, d.seg_map_suffix) for d in (cfg.train_dataloader.dataset, cfg.val_dataloader.dataset)]
+    assert suffixes == [('.jpg', '.png'), ('.png', '_mask.png')]
+
+
+def test_no_palette_of_other_classes_stays(summaries, tmp_path: Path) -> None:
+    for kind in ('panoptic', 'semantic'):
+        base = CONFIGS / f'maskdino_r18_shapes_{kind}.py'
+        assert 'palette' in Config.fromfile(base).metainfo
+        write_config(summaries(kind), TrainingPlan(base=base), tmp_path / f'{kind}.py')
+        cfg = Config.fromfile(tmp_path / f'{kind}.py')
+        for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+            assert not {'palette', '_delete_'} & set(loader.dataset.metainfo)

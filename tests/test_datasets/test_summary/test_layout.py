@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from mmmaskdino.datasets.files import DataError
-from mmmaskdino.datasets.summary import find_splits
+from mmmaskdino.datasets.predicted import IMAGES_IN, is_drawn, save_drawing
+from mmmaskdino.datasets.summary import check_split, find_splits
 
 
 def save(path: Path, mode: str = 'RGB') -> None:
@@ -50,6 +51,30 @@ def test_real_layouts(shared_data: Path) -> None:
         ('train', 'images/training', 'annotations/training'),
         ('val', 'images/validation', 'annotations/validation'),
     ]
+
+
+def test_one_name_of_files_in_several_folders(shapes: Path, tmp_path: Path) -> None:
+    for folder, part in (('train', 'train'), ('valid', 'val'), ('test', 'val')):
+        shutil.copytree(shapes / part, tmp_path / folder)
+        shutil.copy(shapes / 'annotations' / f'instances_{part}.json', tmp_path / folder / '_annotations.coco.json')
+    found = [(split.name, split.image_dir, split.ann_file) for split in find_splits(tmp_path)]
+    assert found == [
+        ('train', 'train', 'train/_annotations.coco.json'),
+        ('val', 'valid', 'valid/_annotations.coco.json'),
+        ('test', 'test', 'test/_annotations.coco.json'),
+    ]
+
+
+@pytest.mark.parametrize('position', [0, -1])
+def test_a_file_is_what_most_of_its_annotations_are(shapes: Path, tmp_path: Path, position: int) -> None:
+    for kind in ('instance', 'panoptic'):
+        name = 'instances_val.json' if kind == 'instance' else 'panoptic_val.json'
+        content = json.loads((shapes / 'annotations' / name).read_text())
+        tag = {'id': 99, 'image_id': content['images'][0]['id'], 'category_id': 1}
+        content['annotations'].insert(position, tag)
+        (tmp_path / name).write_text(json.dumps(content))
+        (split,) = find_splits(tmp_path / name)
+        assert split.kind == kind
 
 
 def test_label_maps_with_longer_names(tmp_path: Path) -> None:
@@ -97,3 +122,137 @@ def test_photographs_of_one_channel_are_not_their_own_labels(tmp_path: Path) -> 
         Image.fromarray(np.zeros((6, 8), np.uint8)).save(tmp_path / f'{name}.png')
     splits = find_splits(tmp_path)
     assert {(s.image_dir, s.seg_dir) for s in splits} <= {('images/train', ''), ('', 'images/train')}
+
+
+@pytest.fixture
+def coco(tmp_path: Path):
+    """Writes a COCO file without objects for some images, and the images into folders."""
+
+    def write(file: str, names: list[str], *folders: str, info: dict | None = None) -> Path:
+        for folder in folders:
+            for name in names:
+                save(tmp_path / folder / name)
+        images = [dict(id=number, file_name=name, width=8, height=6) for number, name in enumerate(names, start=1)]
+        path = tmp_path / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        content = dict(info=info or {}, images=images, annotations=[], categories=[dict(id=1, name='a')])
+        path.write_text(json.dumps(content))
+        return path
+
+    return write
+
+
+OTHERS = {
+    'package.json': '{"name": "x"}',
+    'a/labelme.json': '{"version": "5.0", "shapes": [], "imagePath": "a.jpg"}',
+    'tsconfig.json': '{ // a comment\n}',
+    'README.roboflow.json': 'no json',
+    'via.json': '{"a.jpg123": {"filename": "a.jpg", "regions": []}}',
+    'list.json': '[1, 2]',
+    'empty.json': '',
+    'latin.json': b'{"a": "\xfc"}',
+    '__MACOSX/._train.json': 'junk',
+    '.ipynb_checkpoints/train-checkpoint.json': '{"images": ',
+}
+
+
+def test_files_of_other_programs_are_left_out_and_said(coco, tmp_path: Path) -> None:
+    coco('train.json', ['a.jpg'], 'images')
+    for name, content in OTHERS.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    (split,) = find_splits(tmp_path)
+    assert (split.name, split.image_dir) == ('train', 'images')
+    (note,) = split.notes
+    assert note.startswith('json files that are no COCO annotations are left out: 6 (')
+    assert note in check_split(split).remarks
+
+
+@pytest.mark.parametrize('content', ['{"images": [{"id": 1', '', '{"annotations": [}'])
+def test_a_damaged_annotation_file_is_not_left_out(coco, tmp_path: Path, content: str) -> None:
+    coco('val.json', ['a.jpg'], 'images')
+    (tmp_path / 'train.json').write_text(content)
+    with pytest.raises(DataError, match='train.json: '):
+        find_splits(tmp_path)
+
+
+def test_parts_named_by_their_folder(coco, tmp_path: Path) -> None:
+    for folder in ('train', 'valid', 'test'):
+        coco(f'{folder}/_annotations.coco.json', [f'{folder}.jpg'], folder)
+    assert [(s.name, s.image_dir) for s in find_splits(tmp_path)] == [
+        ('train', 'train'),
+        ('val', 'valid'),
+        ('test', 'test'),
+    ]
+    assert find_splits(tmp_path / 'valid' / '_annotations.coco.json')[0].name == 'val'
+
+
+def test_linked_images(coco, tmp_path: Path) -> None:
+    coco('data/train.json', ['a.jpg'], 'disk/train')
+    (tmp_path / 'data' / 'images').symlink_to(tmp_path / 'disk')
+    (tmp_path / 'disk' / 'loop').symlink_to(tmp_path / 'data')
+    for path in (tmp_path / 'data', tmp_path / 'data' / 'train.json'):
+        (split,) = find_splits(path)
+        assert split.image_dir == 'images/train' and not check_split(split).problems
+
+
+def test_a_folder_of_files_of_nearly_the_names(coco, tmp_path: Path) -> None:
+    coco('train.json', ['gr\u00fcn.jpg'])
+    save(tmp_path / 'images' / 'gru\u0308n.jpg')
+    save(tmp_path / 'other' / 'b.jpg')
+    (split,) = find_splits(tmp_path)
+    assert split.image_dir == 'images'
+    (problem,) = check_split(split).problems
+    assert 'Unicode form alone' in problem
+
+
+def test_a_single_file_whose_images_have_nearly_the_names(coco, tmp_path: Path) -> None:
+    path = coco('annotations/train.json', ['gr\u00fcn.jpg'])
+    save(tmp_path / 'images' / 'gru\u0308n.jpg')
+    (split,) = find_splits(path)
+    assert (split.root / split.image_dir).resolve() == tmp_path / 'images'
+
+
+def test_a_single_file_in_the_working_folder(coco, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    coco('annotations/train.json', ['a.jpg'], 'images')
+    monkeypatch.chdir(tmp_path / 'annotations')
+    (split,) = find_splits(Path('train.json'))
+    assert (split.root / split.image_dir).resolve() == tmp_path / 'images' and split.source.is_file()
+
+
+def draw(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_drawing(Image.new('RGB', (8, 6)), path)
+        assert is_drawn(path)
+
+
+def test_drawn_pictures_are_not_the_images(coco, tmp_path: Path) -> None:
+    """Wherever they lie, and whatever their folder is called."""
+    coco('results/instances.json', ['a.jpg', 'b.jpg'], 'deep/er/photos')
+    draw(tmp_path / 'results' / 'pictures' / 'a.jpg', tmp_path / 'results' / 'pictures' / 'b.jpg')
+    draw(tmp_path / 'a.jpg', tmp_path / 'b.jpg')
+    (split,) = find_splits(tmp_path)
+    assert (split.image_dir, split.notes) == ('deep/er/photos', ())
+
+
+def test_drawn_pictures_alone_are_said(coco, tmp_path: Path) -> None:
+    path = coco('results/instances.json', ['a.jpg'])
+    draw(tmp_path / 'results' / 'pictures' / 'a.jpg')
+    (split,) = find_splits(path)
+    assert 'have results drawn on them' in split.notes[0]
+
+
+def test_a_file_that_says_where_its_images_are(coco, tmp_path: Path) -> None:
+    path = coco('results/instances.json', ['a.jpg'], 'results/copies', info={IMAGES_IN: '../photos'})
+    assert find_splits(path)[0].image_dir == 'copies', 'moved since'
+    save(tmp_path / 'photos' / 'a.jpg')
+    (split,) = find_splits(path)
+    assert (split.root / split.image_dir).resolve() == tmp_path / 'photos' and not split.notes
+
+
+def test_a_choice_of_folders_is_said(coco, tmp_path: Path) -> None:
+    path = coco('train.json', ['a.jpg'], 'images', 'overlays')
+    for found in (find_splits(path), find_splits(tmp_path)):
+        assert found[0].image_dir == 'images'
+        assert 'taken from' in found[0].notes[0] and 'overlays' in found[0].notes[0]

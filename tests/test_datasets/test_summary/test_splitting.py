@@ -49,6 +49,18 @@ def test_the_parts_are_disjoint_and_complete(single: Path, kind: str, file: str)
         assert {entry['image_id'] for entry in part['annotations']} <= {image['id'] for image in part['images']}
 
 
+def test_no_annotation_is_lost_whose_image_id_is_a_text(single: Path) -> None:
+    file = single / 'train.json'
+    content = json.loads(file.read_text())
+    for annotation in content['annotations']:
+        annotation['image_id'] = str(annotation['image_id'])
+    file.write_text(json.dumps(content))
+    divide_annotations(summarize(single, 'instance'), val_share=0.5)
+    for split in find_splits(single, 'instance'):
+        summary = check_split(split, read_images=False)
+        assert not summary.problems and sum(summary.objects.values()) > 0
+
+
 @pytest.mark.parametrize('kind', ['instance', 'panoptic'])
 def test_the_parts_are_found_instead_of_the_whole(single: Path, tmp_path: Path, kind: str) -> None:
     assert main(['data', 'split', str(single), '--kind', kind, '--val-share', '0.5']) == 0

@@ -1,0 +1,34 @@
+"""What a run saves of a config reads back as the config."""
+
+import copy
+import pickle
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from mmmaskdino.apis.plain_config import PlainConfig
+
+NAMES = ('{{ fileDirname }}', "{{$A:'+open(__import__('os').environ['RAN'],'w').write('ran')+'}}", '\\{{{', 'a"\'b')
+
+
+@pytest.fixture
+def cfg(tmp_path: Path) -> PlainConfig:
+    cfg = Config(dict(data=dict(classes=NAMES, nested=[dict(name=NAMES[1])]), work_dir='{{ fileBasename }}'))
+    return PlainConfig.of(cfg)
+
+
+@pytest.mark.parametrize('through', [lambda c: c, copy.copy, copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))])
+def test_saved_and_read(cfg: PlainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, through) -> None:
+    monkeypatch.setenv('RAN', str(tmp_path / 'ran'))
+    through(cfg).dump(tmp_path / 'saved.py')
+    for found in (Config.fromfile(tmp_path / 'saved.py'), Config.fromstring(through(cfg).pretty_text, '.py')):
+        assert found.to_dict() == cfg.to_dict()
+    assert not (tmp_path / 'ran').exists()
+
+
+def test_the_values_are_those_of_the_config() -> None:
+    cfg = Config(dict(a=1), filename=None)
+    plain = PlainConfig.of(cfg)
+    plain.a = 2
+    assert isinstance(plain, Config) and cfg.a == 2

@@ -1,0 +1,85 @@
+"""The command on folders that need more than one part to be judged."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+
+from mmmaskdino.cli.main import main
+from mmmaskdino.datasets.shapes import make_shapes_dataset
+
+
+@pytest.fixture(scope='module')
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_shapes_dataset(tmp_path_factory.mktemp('data') / 'shapes', 4, 2, size=64, progress=False)
+
+
+@pytest.fixture
+def edit(shapes, tmp_path, monkeypatch):
+    """Makes a folder of the instance files, each changed."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(change) -> str:
+        for part in ('train', 'val'):
+            shutil.copytree(shapes / part, tmp_path / 'data' / part)
+            content = json.loads((shapes / 'annotations' / f'instances_{part}.json').read_text())
+            change(content, part)
+            path = tmp_path / 'data' / 'annotations' / f'{part}.json'
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(json.dumps(content))
+        return 'data'
+
+    return run
+
+
+def test_a_group_entry_is_no_class(edit, capsys):
+    def add_group(content, part):
+        for category in content['categories']:
+            category['supercategory'] = 'objects'
+        content['categories'].insert(0, {'id': 0, 'name': 'objects', 'supercategory': 'none'})
+
+    data = edit(add_group)
+    assert main(['data', 'check', data, '--quick']) == 0
+    assert (
+        'note: no object in any part has one of these classes, which data config leaves out: '
+        in capsys.readouterr().out
+    )
+    assert main(['data', 'config', data, '--out', 'own.py']) == 0
+    assert 'leaves out: objects' in capsys.readouterr().out
+    assert 'objects' not in Config.fromfile('own.py').classes
+
+
+def test_parts_of_other_classes(edit, capsys):
+    def drop_class(content, part):
+        if part == 'val':
+            category = content['categories'].pop(0)
+            content['annotations'] = [a for a in content['annotations'] if a['category_id'] != category['id']]
+
+    data = edit(drop_class)
+    assert main(['data', 'check', data, '--quick']) == 1
+    text = capsys.readouterr().out
+    assert 'problem: data/annotations/train.json and data/annotations/val.json have different classes: ' in text
+    assert '1 problem(s) in 2 part(s)' in text
+    with pytest.raises(SystemExit, match='have different classes'):
+        main(['data', 'config', data, '--out', 'own.py'])
+
+
+def test_boxes_only(edit, capsys):
+    def drop_mask(content, part):
+        content['annotations'][0]['segmentation'] = []
+
+    data = edit(drop_mask)
+    assert main(['data', 'check', data, '--quick']) == 1
+    with pytest.raises(SystemExit, match='--boxes-only'):
+        main(['data', 'config', data, '--out', 'own.py'])
+    assert main(['data', 'config', data, '--out', 'own.py', '--boxes-only']) == 0
+    cfg = Config.fromfile('own.py')
+    assert cfg.val_evaluator.metric == 'bbox' and cfg.val_dataloader.dataset.with_masks is False
+    assert 'with_mask' not in cfg.train_dataloader.dataset.pipeline[1]
+
+
+def test_boxes_only_needs_boxes(shapes, tmp_path):
+    with pytest.raises(SystemExit, match='--boxes-only needs instance data, got panoptic data'):
+        main(['data', 'config', str(shapes), '--kind', 'panoptic', '--boxes-only', '--out', str(tmp_path / 'a.py')])
