@@ -53,9 +53,12 @@ def test_sound_real_file_gives_what_mmdet_gives(shared_data: Path, logged, split
 
 
 def test_an_image_of_crowds_alone_has_no_objects(write_dataset, instance_content):
-    instance_content['annotations'][0]['iscrowd'] = 1
-    with pytest.raises(DataError, match='leaves none of 2 images'):
-        build(write_dataset(instance_content), filter_cfg=dict(filter_empty_gt=True))
+    first = instance_content['annotations'][0]
+    other = next(image['id'] for image in instance_content['images'] if image['id'] != first['image_id'])
+    instance_content['annotations'].append(dict(first, id=99, image_id=other))
+    first['iscrowd'] = 1
+    dataset = build(write_dataset(instance_content), filter_cfg=dict(filter_empty_gt=True))
+    assert [dataset.get_data_info(i)['img_id'] for i in range(len(dataset))] == [other]
 
 
 def test_masks_labels_and_crowds(write_dataset, instance_content):

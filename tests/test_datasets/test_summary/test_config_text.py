@@ -196,7 +196,7 @@ def write_base(path: Path, base: str, lines: str = '') -> Path:
 @pytest.mark.parametrize(
     ('base', 'kind', 'sizes'),
     [
-        ('maskdino_r50_coco_instance.py', 'instance', {'RandomResize.scale': (256, 256), 'Pad.size': (256, 256)}),
+        ('maskdino_r50_coco_instance.py', 'instance', {'LargeScaleJitter.scale': (256, 256), 'Pad.size': (256, 256)}),
         ('maskdino_r50_ade20k_instance.py', 'instance', {'RandomCrop.crop_size': (256, 256)}),
         ('maskdino_r50_cityscapes_panoptic.py', 'panoptic', {'RandomCrop.crop_size': (128, 256)}),
         ('maskdino_r50_ade20k_semantic.py', 'semantic', {'RandomCrop.crop_size': (256, 256)}),
@@ -222,9 +222,8 @@ def test_image_size_of_any_base(summaries, tmp_path: Path, base: str, kind: str,
         assert [step[argument] for step in after if step.type == name] == [size]
     for step, old in zip(after[3:], before[2:], strict=True):
         if step.type == 'RandomChoiceResize':
-            ratio = 256 / {640: 640, 512: 512, 1024: 1024}[old.max_size // (4 if old.max_size != 2560 else 4)]
-            assert step.scales == [round(side * ratio) for side in old.scales]
-            assert step.max_size == old.max_size * ratio
+            ratio = 256 / max(next(s.crop_size for s in before if s.type == 'RandomCrop'))
+            assert step.scales == [tuple(round(side * ratio) for side in scale) for scale in old.scales]
     if kind == 'semantic':
         assert cfg.model.data_preprocessor.size == (256, 256)
 
