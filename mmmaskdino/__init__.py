@@ -7,4 +7,6 @@ check_stack()
 
 from . import apis, datasets, engine, evaluation, models, visualization  # noqa: E402
 
+datasets.register_all()
+
 __all__ = ['__version__', 'apis', 'datasets', 'engine', 'evaluation', 'models', 'visualization']

@@ -22,6 +22,7 @@ COMMANDS = {
     'export': 'write a model as ONNX, checked, for other runtimes',
     'doctor': 'show what is installed, what is missing and what mends it',
 }
+LIGHT = ('doctor', 'data')  # work with files alone, without the seconds that importing models takes
 EPILOG = """\
 mmmaskdino COMMAND --help shows the options of a command. A first round with one's own data:
 
@@ -79,7 +80,7 @@ def run_command(command: str, argv: Sequence[str] | None = None, prog: str | Non
     parser = build_parser(command, prog)
     args = parser.parse_args(argv)
     try:
-        if command != 'doctor':
+        if command not in LIGHT:
             load_package()
         return _module(command).run(args)
     except CommandError as error:

@@ -1,48 +1,50 @@
-from mmmaskdino.datasets.coco_instance import CheckedCocoDataset
-from mmmaskdino.datasets.coco_panoptic import CheckedCocoPanopticDataset
-from mmmaskdino.datasets.coco_style import (
-    CheckedADE20KInstanceDataset,
-    CheckedADE20KPanopticDataset,
-    CheckedCityscapesInstanceDataset,
-    CheckedCityscapesPanopticDataset,
-    CheckedLVISDataset,
-)
-from mmmaskdino.datasets.files import DataError
-from mmmaskdino.datasets.image_loading import LoadCheckedImage
-from mmmaskdino.datasets.instance_loading import LoadCheckedAnnotations
-from mmmaskdino.datasets.object_masks import ObjectMasks
-from mmmaskdino.datasets.panoptic_boxes import add_boxes
-from mmmaskdino.datasets.panoptic_ids import ids_to_rgb, read_panoptic_png, rgb_to_ids
-from mmmaskdino.datasets.panoptic_loading import LoadCocoPanopticAnnotations
-from mmmaskdino.datasets.resizing import AntialiasedResize, LargeScaleJitter
-from mmmaskdino.datasets.targets import DiagonalRandomCrop, DrawTargets
-from mmmaskdino.stack import mmseg_works
+"""Datasets, and the steps that load, resize and draw their images and annotations.
 
-__all__ = [
-    'AntialiasedResize',
-    'CheckedADE20KInstanceDataset',
-    'CheckedADE20KPanopticDataset',
-    'CheckedCityscapesInstanceDataset',
-    'CheckedCityscapesPanopticDataset',
-    'CheckedCocoDataset',
-    'CheckedCocoPanopticDataset',
-    'CheckedLVISDataset',
-    'DataError',
-    'DiagonalRandomCrop',
-    'DrawTargets',
-    'LargeScaleJitter',
-    'LoadCheckedAnnotations',
-    'LoadCheckedImage',
-    'LoadCocoPanopticAnnotations',
-    'ObjectMasks',
-    'add_boxes',
-    'ids_to_rgb',
-    'read_panoptic_png',
-    'rgb_to_ids',
-]
+Imported by name when they are asked for: what checks files (`summary`) then needs neither torch nor mmdet.
+:func:`register_all`, which `import mmmaskdino` calls, imports them all.
+"""
 
-if mmseg_works():  # everything of mmdet works without it
-    from mmmaskdino.datasets.seg_map_loading import LoadCheckedSegMap
-    from mmmaskdino.datasets.semantic import CheckedADE20KDataset, CheckedCityscapesDataset, CheckedSegDataset
+import importlib
+from typing import Any
 
-    __all__ += ['CheckedADE20KDataset', 'CheckedCityscapesDataset', 'CheckedSegDataset', 'LoadCheckedSegMap']
+_MODULES = {
+    'coco_instance': ['CheckedCocoDataset'],
+    'coco_panoptic': ['CheckedCocoPanopticDataset'],
+    'coco_style': [
+        'CheckedADE20KInstanceDataset',
+        'CheckedADE20KPanopticDataset',
+        'CheckedCityscapesInstanceDataset',
+        'CheckedCityscapesPanopticDataset',
+        'CheckedLVISDataset',
+    ],
+    'files': ['DataError'],
+    'image_loading': ['LoadCheckedImage'],
+    'instance_loading': ['LoadCheckedAnnotations'],
+    'object_masks': ['ObjectMasks'],
+    'panoptic_boxes': ['add_boxes'],
+    'panoptic_ids': ['ids_to_rgb', 'read_panoptic_png', 'rgb_to_ids'],
+    'panoptic_loading': ['LoadCocoPanopticAnnotations'],
+    'resizing': ['AntialiasedResize', 'LargeScaleJitter'],
+    'targets': ['DiagonalRandomCrop', 'DrawTargets'],
+}
+_MODULES_OF_MMSEG = {
+    'seg_map_loading': ['LoadCheckedSegMap'],
+    'semantic': ['CheckedADE20KDataset', 'CheckedCityscapesDataset', 'CheckedSegDataset'],
+}
+_MODULE_OF = {name: module for module, names in {**_MODULES, **_MODULES_OF_MMSEG}.items() for name in names}
+
+__all__ = [*_MODULE_OF, 'register_all']
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULE_OF:
+        return getattr(importlib.import_module(f'{__name__}.{_MODULE_OF[name]}'), name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def register_all() -> None:
+    """Import all modules, so that configs find their classes; those of mmseg if it can be imported."""
+    from mmmaskdino.stack import mmseg_works
+
+    for module in [*_MODULES, *(_MODULES_OF_MMSEG if mmseg_works() else ())]:
+        importlib.import_module(f'{__name__}.{module}')

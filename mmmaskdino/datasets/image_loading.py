@@ -1,6 +1,6 @@
 """Reading images so that a missing, damaged or mismatching file is an error that names it."""
 
-import io
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,13 +8,10 @@ import mmcv
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
 from mmdet.registry import TRANSFORMS
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-from mmmaskdino.datasets.files import MAX_PIXELS, DataError, check_num_pixels, read_file
-from mmmaskdino.datasets.image_depth import RemarkCounts, RemarkLog, describe_unreadable, find_losses
-
-JPEG_START, JPEG_END = b'\xff\xd8', b'\xff\xd9'
-PNG_START, PNG_END = b'\x89PNG', b'IEND\xaeB`\x82'
+from mmmaskdino.datasets.files import MAX_PIXELS
+from mmmaskdino.datasets.image_depth import RemarkCounts, RemarkLog, find_losses
+from mmmaskdino.datasets.image_reading import read_image
 
 
 @TRANSFORMS.register_module()
@@ -62,60 +59,14 @@ class LoadCheckedImage(LoadImageFromFile):
             DataError: The file is missing, empty, truncated, no image, too large, or of another size than the
                 annotations say.
         """
-        path = results['img_path']
-        content = read_file(path, self.backend_args)
-        check_num_pixels(content, path, self.max_pixels)
-        _check_complete(content, path)
-        image = mmcv.imfrombytes(content, flag=self.color_type, backend=self.imdecode_backend)
-        if image is None:
-            raise DataError(f'{path}: {describe_unreadable(content)}')
-        _check_size(image, results, content)
+        decode = functools.partial(mmcv.imfrombytes, flag=self.color_type, backend=self.imdecode_backend)
+        image, content = read_image(results, decode, self.backend_args, self.max_pixels)
         for remark in find_losses(content) if self.color_type.startswith('color') else ():
-            self.remarks.add(path, remark)
+            self.remarks.add(results['img_path'], remark)
         results['img'] = image.astype(np.float32) if self.to_float32 else image
         results['img_shape'] = image.shape[:2]
         results['ori_shape'] = image.shape[:2]
         return results
-
-
-def _check_complete(content: bytes, path: str) -> None:
-    # A file with its end marker in place is complete, which holds for nearly all; only the others are decoded twice.
-    jpeg = content.startswith(JPEG_START) and content.endswith(JPEG_END)
-    png = content.startswith(PNG_START) and content.endswith(PNG_END)
-    if jpeg or png:
-        return
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            image.load()
-    except UnidentifiedImageError:
-        return  # perhaps a format that only the decoder knows
-    except (OSError, SyntaxError) as error:
-        raise DataError(f'{path}: the image is damaged ({error}); replace it') from error
-
-
-def _check_size(image: np.ndarray, results: dict, content: bytes) -> None:
-    expected = (results.get('height', image.shape[0]), results.get('width', image.shape[1]))
-    if image.shape[:2] == expected:
-        return
-    if _is_turned(content):
-        hint = (
-            'its EXIF orientation turns it: annotate it as displayed, or load it as stored with '
-            "LoadImageFromFile(color_type='color_ignore_orientation')"
-        )
-    else:
-        hint = 'correct height and width (and the annotations) in the file, or replace the image'
-    raise DataError(
-        f'{results["img_path"]}: the annotations are for {expected[1]} x {expected[0]} pixels (width x height), '
-        f'but the image has {image.shape[1]} x {image.shape[0]}; {hint}'
-    )
-
-
-def _is_turned(content: bytes) -> bool:
-    try:
-        with Image.open(io.BytesIO(content)) as stored:
-            return ImageOps.exif_transpose(stored).size != stored.size
-    except UnidentifiedImageError:
-        return False
 
 
 def with_checked_image_loader(pipeline: Sequence[dict | Callable]) -> list[dict | Callable]:

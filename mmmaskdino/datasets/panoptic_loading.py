@@ -10,7 +10,7 @@ from mmdet.structures.bbox import HorizontalBoxes
 
 from mmmaskdino.datasets.files import DataError
 from mmmaskdino.datasets.object_masks import segment_masks
-from mmmaskdino.datasets.panoptic_ids import MAX_SEGMENT_ID, read_panoptic_png
+from mmmaskdino.datasets.panoptic_segments import read_segment_map
 
 
 @TRANSFORMS.register_module()
@@ -59,7 +59,7 @@ class LoadCocoPanopticAnnotations(LoadAnnotations):
         self._load_bboxes(results)
         self._load_labels(results)
         segments = results['segments_info']
-        segment_map = self._load_segment_map(results)
+        segment_map = read_segment_map(results, self.backend_args)
 
         labels = np.array([self.ignore_index, *(segment['category'] for segment in segments)], dtype=np.int32)
         if (labels[1:] >= self.ignore_index).any():
@@ -77,42 +77,3 @@ class LoadCocoPanopticAnnotations(LoadAnnotations):
         results['gt_masks'] = segment_masks(segment_map, list(things), list(things.values()))
         results['gt_bboxes'] = HorizontalBoxes(torch.from_numpy(results['gt_masks'].get_extents()))
         return results
-
-    def _load_segment_map(self, results: dict) -> np.ndarray:
-        """Read the PNG and number its segments as the json does.
-
-        Args:
-            results: With `seg_map_path`, `ori_shape`, `img_path` and `segments_info`.
-
-        Returns:
-            (h, w) int16: 0 for void, else 1 + the position of the segment in `segments_info`.
-        """
-        path, segments = results['seg_map_path'], results['segments_info']
-        if path is None:
-            raise DataError(f'{results["img_path"]}: no panoptic PNG is known; set data_prefix=dict(seg=...)')
-        ids = read_panoptic_png(path, self.backend_args)
-        if ids.shape != tuple(results['ori_shape']):
-            raise DataError(
-                f'{path}: the panoptic PNG has {ids.shape[1]} x {ids.shape[0]} pixels (width x height), but its image '
-                f'{results["img_path"]} {results["ori_shape"][1]} x {results["ori_shape"][0]}'
-            )
-        segment_ids = np.array([segment['id'] for segment in segments], dtype=np.int64)
-        # Untouched pages of the table cost nothing, so this is far quicker than sorting or comparing id by id.
-        number_of_id = np.zeros(MAX_SEGMENT_ID + 1, dtype=np.int16)
-        number_of_id[segment_ids] = np.arange(1, len(segments) + 1)
-        segment_map = number_of_id[ids]
-        _check_ids(ids, segment_map, segment_ids, results)
-        return segment_map
-
-
-def _check_ids(ids: np.ndarray, segment_map: np.ndarray, segment_ids: np.ndarray, results: dict) -> None:
-    """Raise if ids of the PNG are not in the json, or the reverse."""
-    num_pixels = np.bincount(segment_map.ravel(), minlength=len(segment_ids) + 1)[1:]
-    only_json = segment_ids[num_pixels == 0].tolist()
-    only_png = np.unique(ids[(segment_map == 0) & (ids != 0)]).tolist()
-    if only_json or only_png:
-        raise DataError(
-            f'{results["seg_map_path"]}: the segment ids of the PNG and of segments_info (image '
-            f'{results["img_path"]}) disagree: only in the PNG {only_png}, only in the json {only_json}; '
-            'paint the former void (0) or add them to the json, and remove the latter from it'
-        )

@@ -1,8 +1,9 @@
 import pytest
+from mmdet.evaluation.functional import INSTANCE_OFFSET
 
 from mmmaskdino.datasets.annotation_report import AnnotationReport
 from mmmaskdino.datasets.files import DataError
-from mmmaskdino.datasets.panoptic_checks import PanopticChecker, check_thing_order
+from mmmaskdino.datasets.panoptic_checks import MAX_CLASSES, PanopticChecker, check_thing_order
 
 METAINFO = {'classes': ('cup', 'cat', 'wall'), 'thing_classes': ('cup', 'cat'), 'stuff_classes': ('wall',)}
 
@@ -161,3 +162,7 @@ def test_more_classes_than_results_can_name():
     check_thing_order([{'name': name, 'isthing': 1} for name in names], metainfo, report)
     with pytest.raises(DataError, match='room for 999 classes, got 1000'):
         report.raise_errors()
+
+
+def test_room_for_classes_is_that_of_mmdet() -> None:
+    assert MAX_CLASSES == INSTANCE_OFFSET - 1

@@ -4,7 +4,8 @@ from mmseg.datasets.transforms import LoadAnnotations
 from PIL import Image
 
 from mmmaskdino.datasets import DataError, LoadCheckedSegMap
-from mmmaskdino.datasets.seg_map_loading import label_table, read_label_map, with_checked_seg_map_loader
+from mmmaskdino.datasets.label_values import label_table, read_label_map
+from mmmaskdino.datasets.seg_map_loading import with_checked_seg_map_loader
 
 LABELS = np.array([[0, 1, 2], [2, 255, 1]], np.uint8)
 

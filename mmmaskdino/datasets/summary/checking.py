@@ -15,12 +15,12 @@ from mmmaskdino.datasets.annotation_report import AnnotationReport
 from mmmaskdino.datasets.coco_checks import check_categories, check_lists, index_images, tidy
 from mmmaskdino.datasets.coco_values import read_number
 from mmmaskdino.datasets.files import DataError
-from mmmaskdino.datasets.image_loading import LoadCheckedImage
+from mmmaskdino.datasets.image_depth import find_losses
+from mmmaskdino.datasets.image_reading import read_image
 from mmmaskdino.datasets.instance_checks import InstanceChecker
 from mmmaskdino.datasets.names import find_file_name_fault, report_missing_files
 from mmmaskdino.datasets.panoptic_checks import PanopticChecker, check_thing_order, is_left_out
-from mmmaskdino.datasets.panoptic_loading import LoadCocoPanopticAnnotations
-from mmmaskdino.stack import mmseg_works
+from mmmaskdino.datasets.panoptic_segments import read_segment_map
 
 from .faults import ReportedRemarks, report_file_fault
 from .layout import Split, read_json
@@ -176,7 +176,6 @@ class _PngCheck:
 
     def __init__(self, folder: Path, entries: dict[Any, dict], labels: dict[int, int], num_things: int) -> None:
         self._folder, self._entries, self._labels, self._num_things = folder, entries, labels, num_things
-        self._load = LoadCocoPanopticAnnotations(ignore_index=max(255, len(labels)))
 
     def path(self, image_id: Any) -> str:
         """Of the PNG of an image; empty if it is not known."""
@@ -200,7 +199,7 @@ class _PngCheck:
             for segment, label in zip(segments, labels, strict=True)
         ]
         paths = dict(img_path=path, seg_map_path=str(self._folder / entry['file_name']))
-        self._load.transform(dict(**paths, ori_shape=shape, instances=[], segments_info=infos))
+        read_segment_map(dict(**paths, ori_shape=shape, segments_info=infos))
 
 
 def _read_coco(summary: SplitSummary, report: AnnotationReport) -> tuple[dict, dict[Any, dict | None]]:
@@ -251,15 +250,16 @@ def _read_images(
     """Read each image, and its PNG if there is one."""
     if not read_images:
         return
-    load = LoadCheckedImage()
-    load.remarks = ReportedRemarks(report)
+    remarks = ReportedRemarks(report)
     for number, (image_id, image) in enumerate(images.items(), start=1):
         path = image and _path(summary.split, image)
         if path and os.path.exists(path):
             try:
-                shape = load(dict(img_path=path, height=image['height'], width=image['width']))['ori_shape']
+                pixels, content = read_image(dict(img_path=path, height=image['height'], width=image['width']))
+                for remark in find_losses(content):
+                    remarks.add(path, remark)
                 if check_png:
-                    check_png(image_id, path, tuple(shape))
+                    check_png(image_id, path, pixels.shape[:2])
             except DataError as error:
                 png = check_png.path(image_id) if check_png else ''
                 report_file_fault(report, str(error), f'image {image_id}', image_id, (path, png))
@@ -274,10 +274,6 @@ def _check_semantic(
     read_images: bool,
     on_progress: Progress,
 ) -> None:
-    if not mmseg_works():
-        raise DataError(
-            f'{summary.split.source}: label maps are read with mmseg; mmmaskdino doctor shows what is missing'
-        )
     from .semantic_checking import check_label_maps
 
     check_label_maps(summary, report, classes, read_images, on_progress)

@@ -12,10 +12,10 @@ import numpy as np
 
 from mmmaskdino.datasets.annotation_report import as_json
 from mmmaskdino.datasets.folders import IMAGE_SUFFIXES, is_leftover
+from mmmaskdino.datasets.label_values import IGNORED
 
 from .checking import SplitSummary
 
-IGNORED = 255
 MAX_LISTED = 10
 
 

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from mmengine.config import Config
 
 import mmmaskdino
-from mmmaskdino.analysis.training_memory import TrainingMemory
 from mmmaskdino.datasets.files import DataError
+from mmmaskdino.memory_model import TrainingMemory
 from mmmaskdino.plain_text import literal
 
 from .base_config import BaseConfig

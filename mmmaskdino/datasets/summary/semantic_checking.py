@@ -1,4 +1,4 @@
-"""What is wrong with the label maps of one part of a dataset. Imported only if mmseg is there."""
+"""What is wrong with the label maps of one part of a dataset."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import numpy as np
 from mmmaskdino.datasets.annotation_report import AnnotationReport
 from mmmaskdino.datasets.files import DataError, read_file
 from mmmaskdino.datasets.folders import list_files
-from mmmaskdino.datasets.image_loading import LoadCheckedImage
-from mmmaskdino.datasets.seg_map_loading import IGNORED, label_table, map_labels, read_label_map
+from mmmaskdino.datasets.image_depth import find_losses
+from mmmaskdino.datasets.image_reading import read_image
+from mmmaskdino.datasets.label_values import IGNORED, label_table, map_labels, read_label_map
 
 from .faults import ReportedRemarks, report_file_fault
 
@@ -47,16 +48,20 @@ def check_label_maps(
     _report_left_out(report, folder, seg_folder, names, split.img_suffix, split.seg_suffix)
     summary.num_images, summary.paths = len(names), [str(folder / name) for name in names]
     summary.pixels, summary.named = np.zeros(IGNORED + 1, np.int64), bool(classes)
-    load = LoadCheckedImage()
-    load.remarks = ReportedRemarks(report)
+    remarks = ReportedRemarks(report)
     report.totals['images'] = len(names)
     for number, name in enumerate(names, start=1):
         path = str(folder / name)
         label_path = str(seg_folder / (name.removesuffix(split.img_suffix) + split.seg_suffix))
         try:
             labels = read_label_map(read_file(label_path), label_path)
-            shape = load(dict(img_path=path))['ori_shape'] if read_images else labels.shape
-            if labels.shape != tuple(shape):
+            shape = labels.shape
+            if read_images:
+                image, content = read_image(dict(img_path=path))
+                shape = image.shape[:2]
+                for remark in find_losses(content):
+                    remarks.add(path, remark)
+            if labels.shape != shape:
                 raise DataError(
                     f'{label_path}: the label map has {labels.shape[1]} x {labels.shape[0]} pixels (width x height), '
                     f'its image {path} has {shape[1]} x {shape[0]}'
