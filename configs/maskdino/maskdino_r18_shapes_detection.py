@@ -5,8 +5,7 @@ _base_ = 'maskdino_r18_shapes_instance.py'
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
-    _base_.train_pipeline[2],
-    _base_.train_pipeline[4],  # there are no masks to draw
+    *_base_.train_pipeline[2::2],  # there are no masks to draw
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_evaluator = dict(metric='bbox')

@@ -41,7 +41,7 @@ SMALL = [
 ]
 SMALL_IMAGES = {
     'semantic': [
-        'train_dataloader.dataset.pipeline.2.scales=[128]',
+        'train_dataloader.dataset.pipeline.2.scales=[(512,128)]',
         'train_dataloader.dataset.pipeline.3.crop_size=(128,128)',
         'model.data_preprocessor.size=(128,128)',
         *(f'{part}_dataloader.dataset.pipeline.1.scale=(128,128)' for part in ('val', 'test')),
@@ -49,7 +49,7 @@ SMALL_IMAGES = {
     'other': [
         'train_dataloader.dataset.pipeline.3.scale=(128,128)',
         'train_dataloader.dataset.pipeline.4.crop_size=(128,128)',
-        'train_dataloader.dataset.pipeline.6.size=(128,128)',
+        'train_dataloader.dataset.pipeline.5.size=(128,128)',
         *(f'{part}_dataloader.dataset.pipeline.1.scale=(128,128)' for part in ('val', 'test')),
     ],
 }

@@ -94,7 +94,11 @@ class OnnxModel:
         corners = np.concatenate([boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2], 1)
         results = dict(labels=labels, boxes=corners * np.tile(canvas[::-1], 2))
         if 'mask_logits' in raw:
-            maps = [enlarge(raw['mask_logits'][0, query], canvas) for query in queries]
+            maps = [raw['mask_logits'][0, query] for query in queries]
+            margin = self.metadata.get('box_margin')
+            if margin is not None:
+                maps = [cut(logits, box, margin) for logits, box in zip(maps, boxes, strict=True)]
+            maps = [enlarge(logits, canvas) for logits in maps]
             results['masks'] = np.stack(maps) > 0
             scores = scores * [sigmoid(x[x > 0]).mean() if (x > 0).any() else 0 for x in maps]
         order = np.argsort(-scores, kind='stable')
@@ -118,6 +122,15 @@ def enlarge(values: np.ndarray, shape: tuple[int, int], nearest: bool = False) -
     image = Image.fromarray(values.astype(np.int32 if nearest else np.float32))
     filtering = Image.Resampling.NEAREST if nearest else Image.Resampling.BILINEAR
     return np.asarray(image.resize(tuple(shape)[::-1], filtering))
+
+
+def cut(logits: np.ndarray, box: np.ndarray, margin: float) -> np.ndarray:
+    """Mask logits (h, w), background outside of a box (cx, cy, w, h in 0 to 1), grown by a share of it and half a cell."""
+    inside = [
+        np.abs((np.arange(cells) + 0.5) / cells - center) <= size * (0.5 + margin) + 0.5 / cells
+        for cells, center, size in zip(logits.shape, box[[1, 0]], box[[3, 2]], strict=True)
+    ]
+    return np.where(inside[0][:, None] & inside[1], logits, -10)
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
