@@ -54,9 +54,9 @@ import json
 import sys
 from pathlib import Path
 
-lines = [line for path in Path(sys.argv[1]).glob('*/vis_data/scalars.json') for line in path.read_text().splitlines()]
-evaluations = [values for values in map(json.loads, lines) if any('mIoU' in name for name in values)]
-for name, value in max(evaluations, key=lambda values: values['step']).items():
+runs = sorted(Path(sys.argv[1]).glob('*/vis_data/scalars.json'))
+lines = [json.loads(line) for run in runs for line in run.read_text().splitlines()]
+for name, value in [values for values in lines if any('mIoU' in name for name in values)][-1].items():
     if name.endswith(('bbox_mAP', 'segm_mAP', '/PQ', '/PQ_th', '/PQ_st', 'mIoU', 'mAcc')):
         print(f'{name:24} {value:.3f}')
 PY

@@ -125,7 +125,10 @@ def enlarge(values: np.ndarray, shape: tuple[int, int], nearest: bool = False) -
 
 
 def cut(logits: np.ndarray, box: np.ndarray, margin: float) -> np.ndarray:
-    """Mask logits (h, w), background outside of a box (cx, cy, w, h in 0 to 1), grown by a share of it and half a cell."""
+    """Mask logits (h, w) that are background outside of a box (cx, cy, w, h in 0 to 1), grown by a share of it.
+
+    As `cut_to_boxes` of the package, which is not needed here, with half a cell besides.
+    """
     inside = [
         np.abs((np.arange(cells) + 0.5) / cells - center) <= size * (0.5 + margin) + 0.5 / cells
         for cells, center, size in zip(logits.shape, box[[1, 0]], box[[3, 2]], strict=True)
