@@ -9,7 +9,7 @@ _base_ = [
 model = dict(data_preprocessor=dict(size=None, size_divisor=32), decode_head=dict(num_classes=10))
 
 param_scheduler = [_base_.param_scheduler[0], dict(_base_.param_scheduler[1], end=600)]
-train_cfg = dict(max_iters=600, val_interval=150)
+train_cfg = dict(max_iters=600, val_interval=300)
 default_hooks = dict(
     checkpoint=dict(interval=150, max_keep_ckpts=1),
     progress=dict(type='ProgressHook'),
