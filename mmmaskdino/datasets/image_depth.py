@@ -102,6 +102,12 @@ def find_losses(content: bytes) -> list[Remark]:
     return losses
 
 
+def has_wide_samples(content: bytes) -> bool:
+    """Whether a TIFF file has samples of more than 16 bits, which older versions of OpenCV read as nearly black."""
+    samples = _decode(content) if content.startswith((b'II*\0', b'MM\0*')) else None
+    return samples is not None and samples.dtype.itemsize > 2
+
+
 def describe_unreadable(content: bytes) -> str:
     """Why an image cannot be read, and what mends it."""
     samples = _decode(content)

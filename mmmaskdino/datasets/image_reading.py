@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmmaskdino.datasets.files import MAX_PIXELS, DataError, check_num_pixels, read_file
-from mmmaskdino.datasets.image_depth import describe_unreadable
+from mmmaskdino.datasets.image_depth import describe_unreadable, has_wide_samples
 
 JPEG_START, JPEG_END = b'\xff\xd8', b'\xff\xd9'
 PNG_START, PNG_END = b'\x89PNG', b'IEND\xaeB`\x82'
@@ -46,7 +46,7 @@ def read_image(
     check_num_pixels(content, path, max_pixels)
     _check_complete(content, path)
     image = decode(content)
-    if image is None:
+    if image is None or has_wide_samples(content):
         raise DataError(f'{path}: {describe_unreadable(content)}')
     _check_size(image, results, content)
     return image, content

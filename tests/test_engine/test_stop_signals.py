@@ -66,14 +66,15 @@ def test_ignored_signals_stay_ignored(listen) -> None:
 
 
 def test_handlers_and_thread_are_gone_afterwards(listen) -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)], threading.active_count()
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    threads = set(threading.enumerate())
     listener = listen(('SIGTERM', 'SIGINT'))
-    assert listener.is_listening and threading.active_count() == before[1] + 1
+    (thread,) = set(threading.enumerate()) - threads
+    assert listener.is_listening
     listener.stop()
-    while threading.active_count() > before[1]:
-        time.sleep(0.01)
-    assert not listener.is_listening
-    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before[0]
+    thread.join(timeout=60)
+    assert not thread.is_alive() and not listener.is_listening
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
     assert signal.set_wakeup_fd(-1) == -1
 
 

@@ -34,12 +34,13 @@ class Slow(Dataset):
 
 @pytest.mark.parametrize('persistent', [False, True])
 def test_signals_do_not_end_workers_but_the_end_of_the_run_does(persistent: bool) -> None:
+    others = multiprocessing.active_children()
     loader = DataLoader(Slow(100), num_workers=2, persistent_workers=persistent)
     guard_workers(loader)
     guard_workers(loader)
     batches = iter(loader)
     _ = next(batches), next(batches)  # one of each worker
-    workers = multiprocessing.active_children()
+    workers = [process for process in multiprocessing.active_children() if process not in others]
     for number in SIGNALS:
         for worker in workers:
             os.kill(worker.pid, number)
@@ -49,13 +50,14 @@ def test_signals_do_not_end_workers_but_the_end_of_the_run_does(persistent: bool
 
 
 def test_a_worker_that_does_not_end_is_killed() -> None:
+    others = multiprocessing.active_children()
     data = Slow(1)
     loader = DataLoader(data, num_workers=1)
     guard_workers(loader)
     batches = iter(loader)
     next(batches)
     data.is_stuck.wait()
-    (worker,) = multiprocessing.active_children()
+    (worker,) = [process for process in multiprocessing.active_children() if process not in others]
     end_workers(0.3)
     assert worker.exitcode == -signal.SIGKILL
 
