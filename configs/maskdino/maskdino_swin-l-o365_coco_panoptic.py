@@ -15,7 +15,7 @@ train_pipeline = [
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 
 # Evaluated, and saved as state_dict. The paper does not publish the decay; this is the one of DINO's code.
-custom_hooks = [*_base_.custom_hooks, dict(type='EMAHook', momentum=0.0003)]
+custom_hooks = [dict(type='EMAHook', momentum=0.0003)]
 
 max_iters = 177000
 param_scheduler = [dict(type='MultiStepLR', begin=0, end=max_iters, by_epoch=False, milestones=[147500], gamma=0.1)]

@@ -18,7 +18,7 @@ model = dict(
 )
 
 # Evaluated, and saved as state_dict. The paper does not publish the decay; this is the one of DINO's code.
-custom_hooks = [*_base_.custom_hooks, dict(type='EMAHook', momentum=0.0003)]
+custom_hooks = [dict(type='EMAHook', momentum=0.0003)]
 
 max_iters = 160000
 param_scheduler = [dict(_base_.param_scheduler[0], end=max_iters, milestones=[135000, 150000])]

@@ -354,7 +354,7 @@ def choose_size(plan: TrainingPlan, base: BaseConfig, file_size: tuple[int, int]
         if plan.image_side:
             raise ValueError(
                 f'{base.path}: its training images keep the size of their files, so that --image-size '
-                f'{plan.image_side} has nothing to set; leave it out, or inherit from a config with RandomResize, '
+                f'{plan.image_side} has nothing to set; leave it out, or inherit from a config with LargeScaleJitter, '
                 'RandomCrop or the like (--base)'
             )
         sides = [None]
