@@ -19,6 +19,9 @@ from torch import nn
 
 # On operations as small as these several threads only wait for each other.
 torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', 1)))
+# The first backward pass of a process decides whether autograd starts threads, and with them no later test could fork a
+# training. It must not come after a test with fake tensors of a GPU, which make torch believe that there are devices.
+torch.ones(1, requires_grad=True).sum().backward()
 # What makes a head small; its structure is the config's.
 SMALL_HEAD = {
     'dim': 32,
