@@ -167,15 +167,15 @@ def _check_panoptic(
     _count(summary, labels, images, segments)
     by_image = {e['image_id']: e for e in named if isinstance(e.get('image_id', []), Hashable)}
     by_image = {image_id: entry for image_id, entry in by_image.items() if image_id not in checker.faulty_images}
-    check_png = _PngCheck(folder, by_image, labels, summary.num_things)
+    check_png = _PngCheck(folder, by_image)
     _read_images(summary, report, images, read_images, on_progress, check_png)
 
 
 class _PngCheck:
     """Reads the panoptic PNG of an image as training would."""
 
-    def __init__(self, folder: Path, entries: dict[Any, dict], labels: dict[int, int], num_things: int) -> None:
-        self._folder, self._entries, self._labels, self._num_things = folder, entries, labels, num_things
+    def __init__(self, folder: Path, entries: dict[Any, dict]) -> None:
+        self._folder, self._entries = folder, entries
 
     def path(self, image_id: Any) -> str:
         """Of the PNG of an image; empty if it is not known."""
@@ -193,13 +193,8 @@ class _PngCheck:
         if segments is None or not os.path.exists(self._folder / entry['file_name']):
             return  # reported already
         segments = [segment for segment in segments if not is_left_out(segment)]
-        labels = [self._labels[segment['category_id']] for segment in segments]
-        infos = [
-            dict(id=segment['id'], category=label, is_thing=label < self._num_things and not segment.get('iscrowd'))
-            for segment, label in zip(segments, labels, strict=True)
-        ]
         paths = dict(img_path=path, seg_map_path=str(self._folder / entry['file_name']))
-        read_segment_map(dict(**paths, ori_shape=shape, segments_info=infos))
+        read_segment_map(dict(**paths, ori_shape=shape, segments_info=segments))
 
 
 def _read_coco(summary: SplitSummary, report: AnnotationReport) -> tuple[dict, dict[Any, dict | None]]:
