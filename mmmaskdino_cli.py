@@ -1,4 +1,4 @@
-"""The command `mmmaskdino`. Outside the package, whose import takes seconds and refuses an incomplete installation:
+"""The command `mmmaskdino`. Outside the package, whose import takes seconds and rejects an incomplete installation:
 `mmmaskdino --help` and `mmmaskdino doctor` have to work without it.
 """
 

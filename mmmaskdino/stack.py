@@ -1,8 +1,8 @@
-"""Refuses missing, doubled or incompatible OpenMMLab packages with one readable error.
+"""Rejects missing, doubled or incompatible OpenMMLab packages with one readable error.
 
 The import names `mmengine`, `mmcv`, `mmdet`, `mmseg` and `mmpretrain` are owned by two generations of packages, so none
 of them can be a hard dependency of this one. What the ecosystem says by itself when something is wrong (an assertion, a
-missing `_ext` deep inside `mmcv.ops`) does not tell how to mend it; :func:`check_stack` does.
+missing `_ext` deep inside `mmcv.ops`) does not tell how to fix it; :func:`check_stack` does.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class StackError(ImportError):
 
 
 class Fault(NamedTuple):
-    """What is wrong and what mends it."""
+    """What is wrong and what fixes it."""
 
     problem: str
     command: str
@@ -54,7 +54,7 @@ def check_stack() -> None:
     mmseg and mmpretrain are optional. Everything imported here is imported by this package anyway.
 
     Raises:
-        StackError: Naming the first problem, the versions found and the command that mends it.
+        StackError: Naming the first problem, the versions found and the command that fixes it.
     """
     checks: tuple[Callable[[], Fault | None], ...] = (
         _find_doubled_package,
@@ -82,7 +82,7 @@ def mmseg_works() -> bool:
     fault = _import_fault('mmseg', error, f'pip install "{_stack()["mmseg"]}"')
     warnings.warn(
         f'mmmaskdino works without semantic segmentation through mmseg: {fault.problem}\n'
-        f'  mend it with: {fault.command}',
+        f'  fix it with: {fault.command}',
         stacklevel=2,
     )
     return False
@@ -155,7 +155,7 @@ def _find_mmdet_fault() -> Fault | None:
 
 
 def _import_error(name: str) -> Exception | None:
-    """Import without a word: what packages print and warn of meanwhile is about optional parts that are not there."""
+    """Import silently: what packages print and warn of meanwhile is about optional parts that are not there."""
     try:
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
             warnings.simplefilter('ignore')
@@ -215,6 +215,6 @@ def _report(fault: Fault) -> str:
     return (
         f'mmmaskdino cannot run with the installed packages: {fault.problem}\n'
         f'  found: {found}\n'
-        f'  mend it with: {fault.command}\n'
+        f'  fix it with: {fault.command}\n'
         '  complete installations, also for GPUs: docs/installation.md'
     )

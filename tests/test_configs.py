@@ -420,7 +420,7 @@ def test_cost_of_a_prediction(size, limit):
 
 
 @pytest.mark.parametrize('key', ['model.no_such_key', 'model.panoptic_head.query_init.no_such_key'])
-def test_unknown_key_is_refused(key):
+def test_unknown_key_is_rejected(key):
     cfg = load('maskdino_r50_coco_panoptic')
     cfg.merge_from_dict({key: 1})
     with pytest.raises(TypeError, match='no_such_key'):

@@ -88,7 +88,7 @@ def fake(tmp_path: Path, project_root: Path) -> FakeStack:
 
 
 def command_of(message: str) -> str:
-    return message.partition('mend it with: ')[2].splitlines()[0]
+    return message.partition('fix it with: ')[2].splitlines()[0]
 
 
 def test_complete_stack_passes(fake: FakeStack, project_root: Path) -> None:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Change the source in small ways and see whether the tests notice, with mutmut (docs/testing.md).
 #   tools/mutation_run.sh MODULE [arguments of `mutmut run`]        MODULE: losses, matching, denoising, fusion or pq
-# In a copy of the working tree, work_dirs/mutation/MODULE, where an interrupted run goes on; remove it to start anew.
+# In a copy of the working tree, work_dirs/mutation/MODULE, where an interrupted run goes on; remove it to start from scratch.
 # Environment: PYTHON (the interpreter, default .venv/bin/python, with requirements/dev.txt installed).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -39,7 +39,7 @@ log=$work_dir/training.log
 say "training: $config, seed $seed, $processes process(es) of $((4 / processes)) image(s)"
 echo "a picture per evaluation in $work_dir/pictures; log: $log"
 if [ -f "$work_dir/last_checkpoint" ]; then
-  echo "going on from $(cat "$work_dir/last_checkpoint"); to start anew, delete $work_dir"
+  echo "going on from $(cat "$work_dir/last_checkpoint"); to start from scratch, delete $work_dir"
 fi
 bash tools/dist_train.sh "$config" "$processes" --work-dir "$work_dir" --resume \
     --cfg-options randomness.seed="$seed" train_dataloader.batch_size=$((4 / processes)) >>"$log" || {

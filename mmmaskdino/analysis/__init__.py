@@ -1,4 +1,4 @@
-"""Measuring models: time, memory, operations, waits of the host, floating-point operations."""
+"""Measuring models: time, memory, operations, waits of the CPU, floating-point operations."""
 
 from .counters import OperationCounter
 from .flops import count_flops

@@ -66,7 +66,7 @@ def sweep(subjects: Mapping[str, Subject], cases: Mapping[str, Case], rounds: in
 
 
 def panoptic_waits(num_segments: int = 100) -> int:
-    """How often the host waits while a panoptic map of many segments is made."""
+    """How often the CPU waits while a panoptic map of many segments is made."""
     torch.manual_seed(0)
     settings = dict(instance_on=False, panoptic_on=True)
     head = MaskDINOFusionHead(80, 53, test_cfg=settings)

@@ -1,4 +1,4 @@
-"""Counting what a GPU would be asked to do, without a GPU: operations, and the places where the host would wait."""
+"""Counting what a GPU would be asked to do, without a GPU: operations, and the places where the CPU would wait."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 from torch.utils.weak import WeakIdKeyDictionary
 
-# Operations whose result, or whose result's size, the host reads.
+# Operations whose result, or whose result's size, the CPU reads.
 READS = {'_local_scalar_dense', 'nonzero', 'masked_select', '_unique2', 'unique_dim', 'unique_consecutive', 'bincount'}
 
 
@@ -20,15 +20,15 @@ class OperationCounter:
     """Counts while it is entered; it can be entered again and goes on counting.
 
     A model on the CPU is seen as if it were on a GPU. Tensors that are made without naming a device, or on ``'cpu'``,
-    lie on the host, all others on the GPU (and, since it cannot be seen, what ``torch.from_numpy`` makes). Waits are: a
+    lie on the CPU, all others on the GPU (and, since it cannot be seen, what ``torch.from_numpy`` makes). Waits are: a
     scalar that is read, a size that depends on values and a copy by ``Tensor.cpu``, unless all they depend on is on the
-    host; ``Tensor.new_tensor`` and ``torch.tensor(..., device=...)``; and copies from the host to the GPU, by
+    host; ``Tensor.new_tensor`` and ``torch.tensor(..., device=...)``; and copies from the CPU to the GPU, by
     ``Tensor.to``, ``Tensor.copy_`` or as an index, unless they are ``non_blocking``. Gradients count as well; what an
     operation calls inside does not.
 
     Attributes:
         operations (Counter): Dispatched ATen operations by name.
-        waits (Counter): Those of them, and copies, for which the host would wait.
+        waits (Counter): Those of them, and copies, for which the CPU would wait.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class OperationCounter:
             mode.__exit__(*error)
 
     def is_on_host(self, tensors: list[Tensor]) -> bool:
-        """Whether all tensors, at least one, were copied to the host or come from some that were."""
+        """Whether all tensors, at least one, were copied to the CPU or come from some that were."""
         return bool(tensors) and all(tensor in self._on_host for tensor in tensors)
 
     def mark_on_host(self, result: Any) -> None:
@@ -114,7 +114,7 @@ class _Copies(TorchFunctionMode):
 
 
 def _on_host(kwargs: dict) -> bool:
-    """Whether a tensor is made on the host: the model's device is a ``torch.device``, the word stands for the host."""
+    """Whether a tensor is made on the CPU: the model's device is a ``torch.device``, the word stands for the CPU."""
     return kwargs.get('device') in (None, 'cpu')
 
 

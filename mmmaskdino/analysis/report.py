@@ -70,7 +70,7 @@ def format_figures(figures: Mapping[str, Mapping[str, Any]]) -> str:
         lines.append(
             f'  training step: {memory["peak"]:.0f} MiB, {memory["peak"] - memory["model"]:.0f} over the model'
         )
-        lines.append(f'  training step: {figure["operations"]} operations, the host waits {figure["waits"]} times')
+        lines.append(f'  training step: {figure["operations"]} operations, the CPU waits {figure["waits"]} times')
         lines.append(f'  inference: {figure["gflop"]:.0f} GFLOP')
     return '\n'.join(lines)
 

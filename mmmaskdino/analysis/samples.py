@@ -20,7 +20,7 @@ def make_batch(
         num_objects (int): Objects of each image.
         num_classes (int): Classes of the objects.
         num_stuff (int): Stuff classes, numbered after the others; some are in each image.
-        device (str): Where images and boxes are; masks stay on the host, as a data loader leaves them.
+        device (str): Where images and boxes are; masks stay on the CPU, as a data loader leaves them.
 
     Returns:
         tuple[Tensor, list[DetDataSample]]: Normalised images (bs, 3, h, w) and their ground truth.

@@ -201,7 +201,7 @@ def _drop_hooks_set_to_none(cfg: Config) -> None:
 
 
 def _suit_loaders_without_workers(cfg: Config) -> None:
-    """Take out what torch refuses without workers, since it says how to treat them."""
+    """Take out what torch rejects without workers, since it says how to treat them."""
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         loader = cfg.get(name)
         if isinstance(loader, dict) and not loader.get('num_workers'):
@@ -210,7 +210,7 @@ def _suit_loaders_without_workers(cfg: Config) -> None:
 
 
 def _check_options(cfg: Config, options: dict[str, Any]) -> None:
-    """Refuse misspelt top-level keys, which mmengine would add without a word; constructors refuse the deeper ones."""
+    """Reject misspelt top-level keys, which mmengine would add silently; constructors reject the deeper ones."""
     read_keys = set(inspect.signature(Runner.__init__).parameters) - {'self', 'cfg'} | _OTHER_KEYS
     for option in options:
         key = option.partition('.')[0]
@@ -247,7 +247,7 @@ def _start_gloo(cfg: Config, launcher: str) -> None:
         'broadcast_buffers': False,
         'find_unused_parameters': cfg.get('find_unused_parameters', False),
     }
-    # mmengine's default is the rank's CUDA device, which DistributedDataParallel refuses for a model on the CPU.
+    # mmengine's default is the rank's CUDA device, which DistributedDataParallel rejects for a model on the CPU.
     cfg.model_wrapper_cfg = {**wrapper, 'device_ids': None}
 
 

@@ -48,7 +48,7 @@ def apply_tta_arguments(cfg: Config, args: Namespace) -> None:
 
 
 def check_files(checkpoint: str, out: str | None) -> None:
-    """Refuse a checkpoint that is not there, and an output file that could not be written, before anything is built.
+    """Reject a checkpoint that is not there, and an output file that could not be written, before anything is built.
 
     Raises:
         ValueError: Naming the file.

@@ -49,7 +49,7 @@ def train(cfg: Config) -> None:
 
 
 def check_epochs_end(loop: BaseLoop) -> None:
-    """Refuse a training by epochs whose sampler has no end, so that the first epoch had none.
+    """Reject a training by epochs whose sampler has no end, so that the first epoch had none.
 
     Args:
         loop: The training loop.

@@ -1,4 +1,4 @@
-"""Show the installed versions, the compiled operators and the GPUs, what is missing, and the command that mends it.
+"""Show the installed versions, the compiled operators and the GPUs, what is missing, and the command that fixes it.
 
   mmmaskdino doctor
 
@@ -35,7 +35,7 @@ class Finding(NamedTuple):
     name: str
     text: str
     command: str | None = None
-    """What mends it; None where nothing has to be mended."""
+    """What fixes it; None where nothing has to be fixed."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     _print('Optional', optional)
     _print('Devices', devices)
     broken = [finding for finding in devices if finding.command]
-    print('\n' + ('Not everything works, see "mend it with" above.' if broken else 'Everything that is needed works.'))
+    print('\n' + ('Not everything works, see "fix it with" above.' if broken else 'Everything that is needed works.'))
     return int(bool(broken))
 
 
@@ -157,7 +157,7 @@ def _print(title: str, findings: list[Finding]) -> None:
     for finding in findings:
         print(f'  {finding.name:24}{finding.text}')
         if finding.command:
-            print(f'  {"":24}mend it with: {finding.command}')
+            print(f'  {"":24}fix it with: {finding.command}')
 
 
 def _generation() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Which errors of a run are for people to mend, and what is said to them; the traceback goes into the log file.
+"""Which errors of a run are for people to fix, and what is said to them; the traceback goes into the log file.
 
 Shown without one are errors that this package raises (house rule: their message is for people), that mmengine raises
 about a config, and a few of the surroundings: files, memory, missing packages, a worker that was killed. All others are
@@ -29,7 +29,7 @@ _IN_WORKER = re.compile(r'Caught (\w+) in (?:DataLoader worker process|pin memor
 
 @contextmanager
 def faults_as_messages(cfg: Any = None) -> Iterator[None]:
-    """Turn errors that people can mend into messages.
+    """Turn errors that people can fix into messages.
 
     Args:
         cfg (dict | None): The config of the run.

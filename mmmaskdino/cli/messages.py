@@ -1,11 +1,11 @@
-"""Errors that a person can mend, without the traceback that only programmers can read."""
+"""Errors that a person can fix, without the traceback that only programmers can read."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
 class CommandError(Exception):
-    """What a person has to mend; printed as it is."""
+    """What a person has to fix; printed as it is."""
 
 
 @contextmanager

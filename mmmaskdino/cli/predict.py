@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--batch-size', type=int, default=1, help='images per forward pass (default: %(default)s)')
     parser.add_argument(
-        '--max-megapixels', type=float, default=64, help='larger images are refused (default: %(default)s)'
+        '--max-megapixels', type=float, default=64, help='larger images are rejected (default: %(default)s)'
     )
     parser.add_argument(
         '--reduce-above',

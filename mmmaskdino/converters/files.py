@@ -85,7 +85,7 @@ def read_torch_file(path: Path, map_location: Any = 'cpu') -> Any:
     Raises:
         ValueError: If it is damaged, of another kind, or asks for code to be run; nothing was run.
     """
-    _refuse_other_formats(path)
+    _reject_other_formats(path)
     try:
         return torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError:
@@ -95,14 +95,14 @@ def read_torch_file(path: Path, map_location: Any = 'cpu') -> Any:
         raise ValueError(f'{path} is damaged or no checkpoint of torch: {_first_line(error)}') from error
 
 
-def _refuse_other_formats(path: Path) -> None:
+def _reject_other_formats(path: Path) -> None:
     """Files that torch.load before 2.6 hands to other readers, whatever weights_only says."""
     if tarfile.is_tarfile(path):
-        raise ValueError(f'{path} was refused: it is a tar file of a very old torch, which could run code')
+        raise ValueError(f'{path} was rejected: it is a tar file of a very old torch, which could run code')
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             if any(name.endswith('constants.pkl') for name in archive.namelist()):
-                raise ValueError(f'{path} was refused: it is a TorchScript program, expected a file of torch.save')
+                raise ValueError(f'{path} was rejected: it is a TorchScript program, expected a file of torch.save')
 
 
 def _read_restricted(path: Path, map_location: Any) -> Any:
@@ -112,7 +112,7 @@ def _read_restricted(path: Path, map_location: Any) -> Any:
     try:
         return torch.load(path, map_location=map_location, pickle_module=restricted, weights_only=False)
     except Exception as error:
-        raise ValueError(f'{path} was refused: {_first_line(error)}') from error
+        raise ValueError(f'{path} was rejected: {_first_line(error)}') from error
 
 
 def _read_pickle(path: Path) -> Any:
@@ -120,11 +120,11 @@ def _read_pickle(path: Path) -> Any:
         # latin1: files of Python 2, as those of detectron2's model zoo.
         return _load(io.BytesIO(path.read_bytes()), encoding='latin1')
     except Exception as error:
-        raise ValueError(f'{path} was refused: {_first_line(error)}') from error
+        raise ValueError(f'{path} was rejected: {_first_line(error)}') from error
 
 
 class _Unpickler(pickle.Unpickler):
-    """Admits arrays, tensors and containers; refuses every other class or function, before anything is called."""
+    """Admits arrays, tensors and containers; rejects every other class or function, before anything is called."""
 
     def find_class(self, module: str, name: str) -> Any:
         module = {'__builtin__': 'builtins'}.get(module, module)  # the name in older protocols

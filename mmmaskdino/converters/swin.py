@@ -22,7 +22,7 @@ SWIN = NameRules(
 DROPS = {
     r'head\.': "ImageNet's classifier",
     r'norm\.': 'the norm before the classifier',
-    r'layers\.\d+\.blocks\.\d+\.attn_mask$': 'depends on the image size, made anew for each image',
+    r'layers\.\d+\.blocks\.\d+\.attn_mask$': 'depends on the image size, made again for each image',
 }
 # The four pixels that one patch merging joins, in the order of the authors: column by column. mmdet's is row by row.
 PIXELS = [0, 2, 1, 3]

@@ -27,7 +27,7 @@ class _Case(NamedTuple):
 
 
 class AnnotationReport:
-    """Collects the problems of one annotation file, so that the user can mend all of them at once.
+    """Collects the problems of one annotation file, so that the user can fix all of them at once.
 
     Args:
         ann_file: Path of the file, as the user wrote it; it heads every message.
@@ -56,15 +56,15 @@ class AnnotationReport:
         return self._warnings
 
     def error(self, message: str) -> None:
-        """Note a defect of the whole file, which must be mended before training.
+        """Note a defect of the whole file, which must be fixed before training.
 
         Args:
-            message: Where it is, what was expected, what came, how to mend it.
+            message: Where it is, what was expected, what came, how to fix it.
         """
         self._errors.setdefault(message, [])
 
     def image_error(self, message: str, images: Iterable[Hashable]) -> None:
-        """Note a defect that would not be there without some images: it must be mended, or they are left out.
+        """Note a defect that would not be there without some images: it must be fixed, or they are left out.
 
         Args:
             message: As of :meth:`error`.
@@ -88,7 +88,7 @@ class AnnotationReport:
         """Note that something has a fault that others may have, too. All of them make one line of the message.
 
         Args:
-            fault: What is wrong and how to mend it, in words that fit all cases.
+            fault: What is wrong and how to fix it, in words that fit all cases.
             where: The annotation, image or category, for people.
             got: What came, for example 'got "18"'.
             label: Short name, such as the id, where there is no room for `where`.

@@ -29,8 +29,8 @@ def read_json(path: str, backend_args: dict[str, Any] | None = None) -> Any:
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
-        mend = '; save it in UTF-8' if isinstance(error, UnicodeError) else ''
-        raise DataError(f'{path}: not a valid json file ({error}){mend}') from error
+        fix = '; save it in UTF-8' if isinstance(error, UnicodeError) else ''
+        raise DataError(f'{path}: not a valid json file ({error}){fix}') from error
 
 
 def check_lists(content: Any, report: AnnotationReport, annotations_optional: bool) -> None:
@@ -210,7 +210,7 @@ def index_images(images: list[dict], report: AnnotationReport) -> dict[Any, dict
 
 
 def _check_kinds(key: str, ids: Iterable[Any], report: AnnotationReport) -> None:
-    """Refuse ids of which some are numbers and some texts; numpy would make texts of all when evaluating."""
+    """Reject ids of which some are numbers and some texts; numpy would make texts of all when evaluating."""
     first = {isinstance(value, str): value for value in reversed(list(ids))}
     if len(first) > 1:
         numbers_and_texts = f'got {as_json(first[False])} and {as_json(first[True])}'

@@ -13,7 +13,7 @@ MAX_PIXELS = 100_000_000
 
 
 class DataError(ValueError):
-    """Data that cannot be trained on or evaluated: the message names the file, what is wrong and how to mend it."""
+    """Data that cannot be trained on or evaluated: the message names the file, what is wrong and how to fix it."""
 
 
 def read_file(path: str, backend_args: dict[str, Any] | None = None) -> bytes:
@@ -65,7 +65,7 @@ def find_missing_files(paths: Iterable[str], backend_args: dict[str, Any] | None
 
 
 def check_num_pixels(content: bytes, path: str, max_pixels: int = MAX_PIXELS) -> None:
-    """Refuse an image that would fill the memory when decoded; a file of a few kilobytes can.
+    """Reject an image that would fill the memory when decoded; a file of a few kilobytes can.
 
     Args:
         content: The file; only its head is read. Of a format that Pillow does not know, the size is not known.
@@ -81,7 +81,7 @@ def check_num_pixels(content: bytes, path: str, max_pixels: int = MAX_PIXELS) ->
             with Image.open(io.BytesIO(content)) as image:
                 width, height = image.size
     except Image.DecompressionBombError as error:
-        if max_pixels > 2 * Image.MAX_IMAGE_PIXELS:  # where Pillow refuses even to look; more was asked for
+        if max_pixels > 2 * Image.MAX_IMAGE_PIXELS:  # where Pillow raises instead of warning; more was asked for
             return
         raise DataError(f'{path}: {error}') from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError):

@@ -109,7 +109,7 @@ def has_wide_samples(content: bytes) -> bool:
 
 
 def describe_unreadable(content: bytes) -> str:
-    """Why an image cannot be read, and what mends it."""
+    """Why an image cannot be read, and what fixes it."""
     samples = _decode(content)
     if samples is None:
         return 'not an image that can be read; replace it, or remove it from the annotations if there are any'

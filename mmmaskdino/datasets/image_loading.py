@@ -16,7 +16,7 @@ from mmmaskdino.datasets.image_reading import read_image
 
 @TRANSFORMS.register_module()
 class LoadCheckedImage(LoadImageFromFile):
-    """Load an image like mmcv's `LoadImageFromFile`, but refuse what that would pass on damaged.
+    """Load an image like mmcv's `LoadImageFromFile`, but reject what that would pass on damaged.
 
     mmcv's decoder returns the readable part of a truncated file, grey below, and nothing is said of an image whose size
     is not the one its annotations were made for. The size is compared after the EXIF orientation has been applied, as
@@ -33,10 +33,10 @@ class LoadCheckedImage(LoadImageFromFile):
     - img: (h, w, 3) uint8, BGR
     - img_shape, ori_shape: (h, w)
 
-    Takes the arguments of `LoadImageFromFile`; `ignore_empty`, which skips unreadable images, is refused.
+    Takes the arguments of `LoadImageFromFile`; `ignore_empty`, which skips unreadable images, is rejected.
 
     Args:
-        max_pixels: Larger images (width times height) are refused before they are decoded.
+        max_pixels: Larger images (width times height) are rejected before they are decoded.
     """
 
     def __init__(self, *args: Any, max_pixels: int = MAX_PIXELS, **kwargs: Any) -> None:

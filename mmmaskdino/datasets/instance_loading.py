@@ -18,7 +18,7 @@ class LoadCheckedAnnotations(LoadAnnotations):
     """Load objects like mmdet's `LoadAnnotations`, but let their masks be what was annotated until the final size.
 
     mmdet draws polygons at the size of the file, and each resize moves them by half a pixel; with `poly2mask=False` it
-    drops what is given in run lengths without a word.
+    drops what is given in run lengths silently.
 
     Required Keys:
 

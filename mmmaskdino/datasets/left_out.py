@@ -68,7 +68,7 @@ def check_on_fault(on_fault: str, left_out_file: str | None, test_mode: bool) ->
     if test_mode:
         raise ValueError(
             "dataset: on_fault='leave_out' is for training; an evaluation without some of its images gives numbers "
-            'that cannot be compared. Mend the images, or remove them from the annotations for all'
+            'that cannot be compared. Fix the images, or remove them from the annotations for all'
         )
     if not left_out_file:
         raise ValueError(

@@ -94,7 +94,7 @@ def _composed(name: str) -> str:
     return unicodedata.normalize('NFC', name)
 
 
-# From the smallest difference to the largest. Each says what differs and what mends it.
+# From the smallest difference to the largest. Each says what differs and what fixes it.
 _FORMS = {
     'whose name differs in its Unicode form alone; write the name as the disk has it, or rename the file': _composed,
     'whose name differs in upper and lower case alone; write it as the disk has it': (

@@ -139,8 +139,8 @@ class PanopticChecker:
             note(unknown_category(self.category_names), f'got {as_json(segment["category_id"])}')
         elif category not in self.cat_ids:
             name = f'category {self.category_names[category]!r} is not in metainfo.classes'
-            mend = 'add it to classes and to thing_classes or stuff_classes, or paint its segments void in the file'
-            self.report.fault(f'{name}; {mend}', place, label=segment_id, kind='segments')
+            fix = 'add it to classes and to thing_classes or stuff_classes, or paint its segments void in the file'
+            self.report.fault(f'{name}; {fix}', place, label=segment_id, kind='segments')
         box, area = segment['bbox'], segment['area']
         if not isinstance(box, list) or len(box) != 4 or not all(map(_is_number, [*box, area])):
             wanted = 'bbox must be [x, y, width, height] and area a number'

@@ -12,7 +12,7 @@ from mmmaskdino.datasets.label_values import label_table, map_labels, read_label
 
 @TRANSFORMS.register_module()
 class LoadCheckedSegMap(LoadAnnotations):
-    """Load a label map like mmseg's `LoadAnnotations`, but refuse what that would pass on damaged.
+    """Load a label map like mmseg's `LoadAnnotations`, but reject what that would pass on damaged.
 
     mmseg cuts labels to 8 bits, takes the three channels of an RGB file for a map, and lets labels through that are no
     class.

@@ -76,7 +76,7 @@ def make_shapes_dataset(
         num_val: Number of validation images.
         size: Side of the square images in pixels, at least 32.
         seed: Seed of every random choice, not negative.
-        overwrite: Replace a generated dataset with other parameters instead of refusing.
+        overwrite: Replace a generated dataset with other parameters instead of rejecting.
         progress: Show a progress bar.
 
     Returns:
@@ -151,7 +151,7 @@ def _move_into_place(part: Path, out: Path, manifest: dict) -> None:
 def _scenes(split: str, count: int, size: int, seed: int) -> Iterator[Scene]:
     """Draws the scenes of a split in order, many of them in as many processes as there are cores."""
     draw = functools.partial(_draw, seed, _SPLITS.index(split), size)
-    if count < MANY_IMAGES or sys.platform != 'linux':  # elsewhere new processes would import everything anew
+    if count < MANY_IMAGES or sys.platform != 'linux':  # elsewhere new processes would import everything again
         yield from map(draw, range(count))
         return
     with multiprocessing.get_context('fork').Pool(len(os.sched_getaffinity(0))) as pool:

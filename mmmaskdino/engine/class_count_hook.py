@@ -15,10 +15,10 @@ from mmmaskdino.evaluation.coco_metric import CheckedCocoMetric
 
 @HOOKS.register_module()  # of mmengine, so that mmdet and mmseg find it
 class ClassCountCheckHook(SafetyHook):
-    """Refuses to start when the head and a dataset do not have the same classes.
+    """Raises at the start where the head and a dataset do not have the same classes.
 
     Fewer classes in the head end in an index error on the device somewhere in the first epoch, more of them in silence.
-    mmdet's `NumClassCheckHook` knows no stuff and looks at each epoch only. It refuses mmdet's `CocoMetric`, too, where
+    mmdet's `NumClassCheckHook` knows no stuff and looks at each epoch only. It rejects mmdet's `CocoMetric`, too, where
     that would take a label for another class.
     """
 
@@ -61,7 +61,7 @@ class ClassCountCheckHook(SafetyHook):
 
 
 def check_class_order(metric: Any, classes: Sequence[str]) -> None:
-    """Refuse mmdet's `CocoMetric` where it would take labels for others.
+    """Reject mmdet's `CocoMetric` where it would take labels for others.
 
     Args:
         metric: Any metric.

@@ -18,13 +18,13 @@ PARTS = ('pixel_decoder', 'decoder')
 class CompileHook(Hook):
     """Compile backbone, pixel decoder and transformer decoder; matching, losses and fusion stay as they are.
 
-    mmengine's own ``cfg.compile`` compiles the whole step, which breaks wherever the host decides something. These
+    mmengine's own ``cfg.compile`` compiles the whole step, which breaks wherever the CPU decides something. These
     parts have no such place: with torch 2.4 or later, each is one graph.
 
     Args:
         parts (Sequence[str] | None): Dotted names of submodules to compile; None: the three above.
         options (Any): Arguments of ``torch.compile``: ``backend``, ``mode``, ``dynamic`` (True where images differ in
-            size, or each size is compiled anew), ``fullgraph``.
+            size, or each size is compiled again), ``fullgraph``.
 
     Raises:
         ValueError: If a part does not exist.

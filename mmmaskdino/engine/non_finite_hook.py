@@ -109,7 +109,7 @@ class NonFiniteHook(SafetyHook):
             raise NonFiniteError(
                 f'{self._in_a_row} iterations in a row, the last one {runner.iter}, had losses or gradients that are '
                 f'not finite (max_in_a_row={self.max_in_a_row}). Go on from a checkpoint: with a lower learning '
-                'rate, in bfloat16 or float32, or with the images mended that the log names'
+                'rate, in bfloat16 or float32, or with the images fixed that the log names'
             )
 
     def restore_statistics(self) -> None:

@@ -62,7 +62,7 @@ class ResumableCheckpointHook(CheckpointHook):
                 path.unlink(missing_ok=True)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Refuse to resume from weights alone, which would start the optimiser anew without a word.
+        """Do not resume from weights alone, which would start the optimiser from scratch silently.
 
         What the config says of the optimiser and the schedule holds in a resumed run, too.
 

@@ -14,7 +14,7 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 
 from mmmaskdino.engine.atomic_backend import PARTIAL_SUFFIX, complete_file
 
-# Torch does not copy weights to the host that are there already, and reads them when they are freed: it crashes.
+# Torch does not copy weights to the CPU that are there already, and reads them when they are freed: it crashes.
 _FULL_ON_CPU = dict(
     state_dict_type='FULL_STATE_DICT',
     state_dict_config=dict(type='FullStateDictConfig', offload_to_cpu=False),

@@ -66,7 +66,7 @@ class StopSignalHook(SafetyHook):
             )
             return
         if get_world_size() > 1 and distributed.get_backend() != 'gloo':
-            # The processes agree on the host, so that no device has to be waited for.
+            # The processes agree on the CPU, so that no device has to be waited for.
             self._group = distributed.new_group(backend='gloo')
 
         def leave_if_possible(number: int) -> None:

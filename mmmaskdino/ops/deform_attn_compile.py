@@ -1,6 +1,6 @@
 """Deformable attention as operators that torch.compile knows: it sees them whole and breaks no graph.
 
-Left to it, bilinear sampling becomes a loop over single numbers, several times slower on the host.
+Left to it, bilinear sampling becomes a loop over single numbers, several times slower on the CPU.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def traceable_attention(value: Tensor, levels: LevelTensors, locations: Tensor, 
 
 
 def traceable_rows(value: Tensor, spatial_shapes: tuple[Shape, ...], locations: Tensor, weights: Tensor) -> Tensor:
-    """:func:`sample_rows`, for the host."""
+    """:func:`sample_rows`, for the CPU."""
     sizes = [size for shape in spatial_shapes for size in shape]
     return torch.ops.mmmaskdino.sample_rows(value.contiguous(), locations.contiguous(), weights.contiguous(), sizes)
 

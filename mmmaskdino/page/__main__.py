@@ -27,7 +27,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--host', default='127.0.0.1', help='address to listen on (default: %(default)s)')
     parser.add_argument('--port', type=int, default=7860, help='default: %(default)s')
     parser.add_argument(
-        '--max-megapixels', type=float, default=16, help='larger photographs are refused (default: %(default)s)'
+        '--max-megapixels', type=float, default=16, help='larger photographs are rejected (default: %(default)s)'
     )
     parser.add_argument(
         '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change values of the config'

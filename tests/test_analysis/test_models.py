@@ -47,6 +47,6 @@ def test_peers_are_there(name):
     assert load_config(name).model.type in ('DINO', 'Mask2Former', 'MaskRCNN')
 
 
-def test_unknown_model_is_refused():
+def test_unknown_model_is_rejected():
     with pytest.raises(ValueError, match="expected one of .* or a config file, got 'YOLO'"):
         load_config('YOLO')

@@ -33,7 +33,7 @@ def test_seconds_are_compared_with_the_reference_through_dino(figures):
 def test_missed_aims_are_marked(figures):
     missed = [line for line in format_aims(compare(figures, OURS)).splitlines() if line.endswith('missed')]
     assert len(missed) == 1 and missed[0].startswith('memory / reference')
-    assert '9000 operations, the host waits 1 times' in format_figures(figures)
+    assert '9000 operations, the CPU waits 1 times' in format_figures(figures)
 
 
 def test_plot_has_room_for_its_bars(figures, tmp_path):

@@ -38,7 +38,7 @@ def test_new_keys_that_mmengine_reads_may_be_added(config_file: Path, recwarn: p
     assert not recwarn.list
 
 
-def test_misspelt_key_is_refused_with_the_right_one(config_file: Path) -> None:
+def test_misspelt_key_is_rejected_with_the_right_one(config_file: Path) -> None:
     with pytest.raises(ValueError, match='train_dataloadr.batch_size: .*did you mean train_dataloader'):
         load_config(config_file, {'train_dataloadr.batch_size': 4})
     with pytest.raises(ValueError, match='did you mean randomness'):
@@ -72,7 +72,7 @@ def test_cluster_launchers_need_accelerators(monkeypatch: pytest.MonkeyPatch, la
         prepare_launcher(Config(), launcher)
 
 
-def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_processes_than_gpus_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr('mmmaskdino.apis.launch.get_device', lambda: 'cuda')
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
     monkeypatch.setenv('LOCAL_WORLD_SIZE', '4')

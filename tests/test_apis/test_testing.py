@@ -12,7 +12,7 @@ from mmmaskdino.cli.main import main
 from mmmaskdino.datasets.shapes import make_shapes_dataset
 
 
-def test_pictures_of_two_images_in_one_file_are_refused(
+def test_pictures_of_two_images_in_one_file_are_rejected(
     project_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before anything is predicted: the checkpoint is not even read."""

@@ -62,7 +62,7 @@ def test_amp_keeps_what_the_config_sets(build: Any, monkeypatch: pytest.MonkeyPa
     }
 
 
-def test_amp_refuses_the_cpu_and_other_wrappers(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_amp_rejects_the_cpu_and_other_wrappers(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     with pytest.raises(ValueError, match='--amp needs a CUDA device'):
         build(OPTIMIZER, '--amp')
@@ -97,7 +97,7 @@ def test_resume_from_a_named_checkpoint(build: Any, checkpoint: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(('sampler', 'is_endless'), [('InfiniteSampler', True), ('DefaultSampler', False)])
-def test_epochs_with_an_endless_sampler_are_refused(sampler: str, is_endless: bool) -> None:
+def test_epochs_with_an_endless_sampler_are_rejected(sampler: str, is_endless: bool) -> None:
     loop = EpochBasedTrainLoop.__new__(EpochBasedTrainLoop)
     loop.dataloader = SimpleNamespace(sampler=DATA_SAMPLERS.build(dict(type=sampler, dataset=range(5))))
     wanted = 'train_dataloader.sampler: InfiniteSampler has no end.*DefaultSampler'

@@ -22,12 +22,12 @@ def test_a_sound_installation(capsys: pytest.CaptureFixture) -> None:
 
 def test_a_broken_installation(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     def fail() -> None:
-        raise StackError('mmdet is not installed\n  mend it with: pip install mmdet')
+        raise StackError('mmdet is not installed\n  fix it with: pip install mmdet')
 
     monkeypatch.setattr(doctor, 'check_stack', fail)
     assert main(['doctor']) == 1
     text = capsys.readouterr().out
-    assert 'mend it with: pip install mmdet' in text and 'torch' in text
+    assert 'fix it with: pip install mmdet' in text and 'torch' in text
 
 
 def test_operators_that_do_not_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
@@ -38,7 +38,7 @@ def test_operators_that_do_not_run(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     assert main(['doctor']) == 1
     text = capsys.readouterr().out
     assert 'mmcv has no operators for it (Not compiled with GPU support)' in text
-    assert 'mend it with: pip install --force-reinstall' in text
+    assert 'fix it with: pip install --force-reinstall' in text
 
 
 def test_optional_packages_that_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:

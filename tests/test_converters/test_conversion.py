@@ -54,7 +54,7 @@ def test_prefixes():
     assert set(both.tensors) == {'b', 'here.b'} and set(both.dropped) == {'c', 'there.c'}
 
 
-def test_two_tensors_with_one_new_name_are_refused():
+def test_two_tensors_with_one_new_name_are_rejected():
     with pytest.raises(ValueError, match='b and another tensor of a model are both x here'):
         rename({'a': torch.zeros(1), 'b': torch.zeros(1)}, lambda name: 'x', 'a model')
 

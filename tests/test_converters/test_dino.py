@@ -175,7 +175,7 @@ def _without_masks(heads):
     return heads
 
 
-def test_wide_encoding_is_refused_with_the_reason(dino, make_target):
+def test_wide_encoding_is_rejected_with_the_reason(dino, make_target):
     state = dino.state_dict()
     state['decoder.ref_point_head.layers.0.weight'] = torch.zeros(DIM, 4 * DIM)
     with pytest.raises(ValueError, match=f'with {4 * DIM} numbers .* mmdet 3.3.0 with {2 * DIM}.*OneDL'):
@@ -225,7 +225,7 @@ def test_learned_queries_and_fewer_layers(dino, make_target):
     )
 
 
-def test_another_size_is_refused(dino, make_target):
+def test_another_size_is_rejected(dino, make_target):
     levels = dict(pixel_decoder=dict(encoder_strides=[8, 16, 32]), query_init=dict(proposal_sizes=[0.05, 0.1, 0.2]))
     with pytest.raises(ValueError, match=r'level_embedding: expected shape \(3, 64\), got \(4, 64\)'):
         convert(dino.state_dict(), make_target(**levels))
@@ -337,6 +337,6 @@ def test_class_indices_of_the_official_code():
 
 
 @pytest.mark.parametrize('kind', SOURCES)
-def test_no_decoder_is_refused(kind):
+def test_no_decoder_is_rejected(kind):
     with pytest.raises(ValueError, match='found no decoder layer'):
         convert_dino({'level_embed': torch.zeros(4, 8)}, kind)

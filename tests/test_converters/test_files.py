@@ -87,7 +87,7 @@ def test_checkpoint_of_a_training_run(tmp_path):
 
 @pytest.mark.parametrize('name', ['weights.pth', 'weights.pkl', 'legacy.pth'])
 @pytest.mark.parametrize('beside', [{}, {'array': np.zeros(2)}], ids=['', 'arrays'])
-def test_code_is_refused_and_not_run(tmp_path, name, beside):
+def test_code_is_rejected_and_not_run(tmp_path, name, beside):
     content = {'model': dict(WEIGHTS), 'trick': Attack(tmp_path / 'was_here'), **beside}
     if name.endswith('.pkl'):
         content['model'] = {key: tensor.numpy() for key, tensor in WEIGHTS.items()}
@@ -102,34 +102,34 @@ def test_code_is_refused_and_not_run(tmp_path, name, beside):
 
 
 @pytest.mark.parametrize('function', ['eval', 'exec', '__import__'])
-def test_builtins_are_refused(tmp_path, function):
+def test_builtins_are_rejected(tmp_path, function):
     (tmp_path / 'weights.pkl').write_bytes(f'cbuiltins\n{function}\n.'.encode())
     with pytest.raises(ValueError, match=f'asks for builtins.{function}'):
         read_checkpoint(tmp_path / 'weights.pkl')
 
 
-def test_attributes_are_refused(tmp_path):
+def test_attributes_are_rejected(tmp_path):
     (tmp_path / 'weights.pkl').write_bytes(b'cbuiltins\ngetattr\n(cnumpy\ndtype\nVmro\ntR.')
     with pytest.raises(ValueError, match='getattr of .*dtype.*nothing was run'):
         read_checkpoint(tmp_path / 'weights.pkl')
 
 
-def test_tar_is_refused(tmp_path):
+def test_tar_is_rejected(tmp_path):
     with tarfile.open(tmp_path / 'old.pth', 'w') as tar:
         tar.addfile(tarfile.TarInfo('pickle'), io.BytesIO())
-    with pytest.raises(ValueError, match='old.pth was refused: it is a tar file'):
+    with pytest.raises(ValueError, match='old.pth was rejected: it is a tar file'):
         read_checkpoint(tmp_path / 'old.pth')
 
 
-def test_torchscript_is_refused(tmp_path):
+def test_torchscript_is_rejected(tmp_path):
     torch.jit.script(torch.nn.Linear(1, 1)).save(tmp_path / 'model.pth')
-    with pytest.raises(ValueError, match='model.pth was refused: it is a TorchScript program'):
+    with pytest.raises(ValueError, match='model.pth was rejected: it is a TorchScript program'):
         read_checkpoint(tmp_path / 'model.pth')
 
 
 @pytest.mark.parametrize('suffix', ['.pth', '.pkl'])
 @pytest.mark.parametrize('share', [0.0, 0.5, 0.95])
-def test_truncated_file_is_refused(tmp_path, suffix, share):
+def test_truncated_file_is_rejected(tmp_path, suffix, share):
     path = tmp_path / f'weights{suffix}'
     if suffix == '.pth':
         torch.save(WEIGHTS, path)
@@ -137,7 +137,7 @@ def test_truncated_file_is_refused(tmp_path, suffix, share):
         path.write_bytes(pickle.dumps({name: tensor.numpy() for name, tensor in WEIGHTS.items()}))
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(ValueError, match=f'weights{suffix} (is damaged|was refused)'):
+    with pytest.raises(ValueError, match=f'weights{suffix} (is damaged|was rejected)'):
         read_checkpoint(path)
 
 
@@ -150,13 +150,13 @@ def test_truncated_file_is_refused(tmp_path, suffix, share):
         ({'state_dict': {'a': np.array([{}], dtype=object)}}, "holds a ndarray under 'a'"),
     ],
 )
-def test_foreign_content_is_refused(tmp_path, content, message):
+def test_foreign_content_is_rejected(tmp_path, content, message):
     torch.save(content, tmp_path / 'other.pth')
     with pytest.raises(ValueError, match=message):
         read_checkpoint(tmp_path / 'other.pth')
 
 
-def test_foreign_file_is_refused(tmp_path):
+def test_foreign_file_is_rejected(tmp_path):
     for name in ('notes.pth', 'notes.pkl'):
         (tmp_path / name).write_text('no weights')
         with pytest.raises(ValueError, match=name):

@@ -50,7 +50,7 @@ def test_swin_as_backbone(swin_classifier, load_target):
     assert set(result.conversion.dropped) == {'norm.weight', 'norm.bias', 'head.weight', 'head.bias'}
 
 
-def test_backbone_of_another_model_is_refused(resnet, load_target):
+def test_backbone_of_another_model_is_rejected(resnet, load_target):
     with pytest.raises(ValueError, match='stages.0.*: missing'):
         convert(resnet, load_target('maskdino_swin-l_coco_instance'))
 
@@ -66,12 +66,12 @@ def test_each_marker_belongs_to_one_kind(release, resnet, swin_classifier):
 
 
 @pytest.mark.parametrize('kind', sorted(KINDS.keys() - {'maskdino', 'mask2former'}))
-def test_wrong_kind_is_refused(release, load_target, kind):
+def test_wrong_kind_is_rejected(release, load_target, kind):
     with pytest.raises(ValueError):
         convert(release('coco_instance_r50_4s_2048'), load_target('maskdino_r50_coco_instance'), kind)
 
 
-def test_release_of_another_config_is_refused(release, load_target):
+def test_release_of_another_config_is_rejected(release, load_target):
     with pytest.raises(ValueError, match=r'heads.classify.weight: expected shape \(80, 256\), got \(133, 256\)'):
         convert(release('coco_panoptic_r50_2048'), load_target('maskdino_r50_coco_instance'))
 

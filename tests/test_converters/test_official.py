@@ -58,7 +58,7 @@ def test_back_from_a_checkpoint_of_a_training_run(release, load_config, load_tar
     assert 'backbone.stem.conv1.norm.num_batches_tracked' in kept
 
 
-def test_foreign_names_are_refused(golden_weights):
+def test_foreign_names_are_rejected(golden_weights):
     head = {f'sem_seg_head.{key}': tensor for key, tensor in golden_weights('inst4').items()}
     with pytest.raises(
         ValueError, match='^optimizer.step is no parameter of an official Mask DINO: expected .*sem_seg_head'

@@ -78,20 +78,20 @@ def test_norms_of_the_decoder_follow_their_attention(golden_weights):
 @pytest.mark.parametrize(
     'name', ['predictor.unknown.weight', 'pixel_decoder.fpn.weight', 'predictor.decoder.unknown', 'heads.norm.weight']
 )
-def test_unknown_name_is_refused(golden_weights, name):
+def test_unknown_name_is_rejected(golden_weights, name):
     with pytest.raises(ValueError, match=f'^{re.escape(name)} is no parameter of an official Mask DINO head'):
         convert_head(golden_weights('inst4') | {name: torch.zeros(1)})
 
 
 @pytest.mark.parametrize('lost', ['pixel_decoder.transformer.level_embed', 'pixel_decoder.input_proj'])
-def test_part_of_a_head_is_refused(golden_weights, lost):
+def test_part_of_a_head_is_rejected(golden_weights, lost):
     official = {name: t for name, t in golden_weights('inst4').items() if not name.startswith(lost)}
     with pytest.raises(ValueError, match=f'tensors? {lost}.*found none'):
         convert_head(official)
 
 
 @pytest.mark.parametrize('changed', ALL_ALIASES)
-def test_names_of_one_tensor_that_disagree_are_refused(golden_weights, changed):
+def test_names_of_one_tensor_that_disagree_are_rejected(golden_weights, changed):
     official = golden_weights('inst4', aliases=True)
     official[changed] = official[changed] + 1
     with pytest.raises(ValueError, match=r'bbox_embed.*layers\.1\.weight are one tensor.* but hold different values'):

@@ -44,6 +44,6 @@ def test_torchvision_has_the_same_names():
     ('name', 'beside', 'which'),
     [('conv1_w', 'stem.conv1.weight', 'detectron2'), ('layer1.0.se.weight', 'conv1.weight', 'torchvision')],
 )
-def test_foreign_names_are_refused(name, beside, which):
+def test_foreign_names_are_rejected(name, beside, which):
     with pytest.raises(ValueError, match=f'^{name} is no parameter of a {which} ResNet'):
         convert_resnet({beside: torch.zeros(1), name: torch.zeros(1)})

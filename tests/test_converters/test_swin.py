@@ -65,6 +65,6 @@ def test_merged_pixels_follow_mmdet():
     assert torch.equal(from_unfold_order(mmdet), authors)
 
 
-def test_foreign_name_is_refused(golden_weights):
+def test_foreign_name_is_rejected(golden_weights):
     with pytest.raises(ValueError, match='^absolute_pos_embed is no parameter of a Swin Transformer'):
         convert_swin(golden_weights('swin_tiny') | {'absolute_pos_embed': torch.zeros(1)})

@@ -41,7 +41,7 @@ class Fail(BaseTransform):
         {'type': 'RandomApply', 'transforms': [{'type': 'mmdet.FilterAnnotations'}]},
     ],
 )
-def test_transforms_that_would_skip_images_are_refused(write_dataset, instance_content, transform):
+def test_transforms_that_would_skip_images_are_rejected(write_dataset, instance_content, transform):
     root = write_dataset(instance_content)
     with pytest.raises(DataError, match='would skip images without objects; set (allow_negative_crop=T|keep_empty=F)'):
         build(root, [*LOAD, transform])

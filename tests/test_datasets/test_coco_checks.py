@@ -226,7 +226,7 @@ def test_two_names_that_both_have_objects_stay(report, instance_content):
 
 
 @pytest.mark.parametrize('key', ['id', 'name'])
-def test_categories_that_lack_a_key_are_refused_later(report, instance_content, key):
+def test_categories_that_lack_a_key_are_rejected_later(report, instance_content, key):
     del instance_content['categories'][0][key]
     assert tidy(instance_content, report)['categories'] == instance_content['categories']
 

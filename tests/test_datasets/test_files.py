@@ -56,13 +56,13 @@ def bomb() -> bytes:
 
 
 @pytest.mark.filterwarnings('error')
-def test_what_would_fill_the_memory_is_refused(bomb):
+def test_what_would_fill_the_memory_is_rejected(bomb):
     with pytest.raises(DataError, match='bomb.png: the image has 12000 x 12000 pixels, expected at most 100000000'):
         check_num_pixels(bomb, 'bomb.png')
     check_num_pixels(bomb, 'bomb.png', max_pixels=200_000_000)
 
 
-def test_what_pillow_refuses_to_look_at(bomb, monkeypatch):
+def test_what_pillow_itself_rejects(bomb, monkeypatch):
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 50_000_000)
     with pytest.raises(DataError, match='bomb.png: .*exceeds limit'):
         check_num_pixels(bomb, 'bomb.png')

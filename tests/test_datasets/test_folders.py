@@ -41,12 +41,12 @@ def test_folders_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.Monkey
     touch(tmp_path, 'a.jpg', 'locked/b.jpg', 'open/c.jpg')
     scan = os.scandir
 
-    def refuse(folder):
+    def reject(folder):
         if Path(folder).name == 'locked':
             raise PermissionError(13, 'Permission denied', str(folder))
         return scan(folder)
 
-    monkeypatch.setattr(os, 'scandir', refuse)
+    monkeypatch.setattr(os, 'scandir', reject)
     assert [names for _, names in walk(tmp_path, skip_locked=True)] == [['a.jpg'], ['c.jpg']]
     with pytest.raises(PermissionError, match='locked'):
         list(walk(tmp_path))

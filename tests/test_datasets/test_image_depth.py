@@ -74,7 +74,7 @@ def test_nothing_is_said_of_others(name: str) -> None:
         (b'text', 'not an image that can be read'),
     ],
 )
-def test_what_is_refused_says_why(tmp_path, content: bytes, reason: str) -> None:
+def test_what_is_rejected_says_why(tmp_path, content: bytes, reason: str) -> None:
     (tmp_path / 'a.tif').write_bytes(content)
     with pytest.raises(DataError, match=f'a.tif: .*{reason}'):
         LoadCheckedImage().transform({'img_path': str(tmp_path / 'a.tif')})

@@ -9,7 +9,7 @@ from PIL import Image
 from mmmaskdino.datasets.files import DataError
 from mmmaskdino.datasets.image_loading import LoadCheckedImage, with_checked_image_loader
 
-# Files of `odd/images` that must be refused, with a part of the message.
+# Files of `odd/images` that must be rejected, with a part of the message.
 DAMAGED = {'truncated.jpg': 'damaged', 'zero_bytes.jpg': '0 bytes', 'text_named_jpg.jpg': 'not an image'}
 
 
@@ -25,7 +25,7 @@ def test_loads_what_mmcv_loads(tmp_path):
     np.testing.assert_array_equal(as_float, expected['img'])
 
 
-def test_every_odd_image_is_loaded_whole_or_refused(shared_data: Path):
+def test_every_odd_image_is_loaded_whole_or_rejected(shared_data: Path):
     paths = sorted((shared_data / 'odd/images').iterdir())
     assert len(paths) >= 20
     for path in paths:
@@ -42,7 +42,7 @@ def test_every_odd_image_is_loaded_whole_or_refused(shared_data: Path):
 
 
 @pytest.mark.parametrize('suffix', ['png', 'webp', 'tif', 'bmp', 'jpg'])
-def test_truncated_files_are_refused(tmp_path, suffix):
+def test_truncated_files_are_rejected(tmp_path, suffix):
     path = tmp_path / f'cut.{suffix}'
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
     LoadCheckedImage().transform({'img_path': str(path)})
@@ -83,7 +83,7 @@ def test_turned_image_annotated_as_stored(tmp_path):
     assert loader.transform(as_stored)['img_shape'] == (20, 30)
 
 
-def test_skipping_unreadable_images_is_refused():
+def test_skipping_unreadable_images_is_rejected():
     with pytest.raises(ValueError, match='ignore_empty'):
         LoadCheckedImage(ignore_empty=True)
 
@@ -97,7 +97,7 @@ def test_the_loader_of_a_pipeline_is_replaced():
     assert with_checked_image_loader([{'type': 'mmcv.LoadImageFromFile'}]) == [{'type': LoadCheckedImage}]
 
 
-def test_large_images_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
+def test_large_images_are_rejected_before_they_are_decoded(tmp_path, monkeypatch):
     path = tmp_path / 'large.png'
     Image.new('RGB', (40, 30)).save(path)
     monkeypatch.setattr(mmcv, 'imfrombytes', lambda *args, **kwargs: pytest.fail('decoded'))

@@ -1,4 +1,4 @@
-"""Whatever is wrong with a file, it is loaded whole or refused by name; nothing is lost without a word."""
+"""Whatever is wrong with a file, it is loaded whole or rejected by name; nothing is lost silently."""
 
 import json
 from pathlib import Path
@@ -53,7 +53,7 @@ def test_every_odd_instance_file(shared_data: Path, logged, test_mode):
             assert all(f'annotation {a["id"]} ' in message for a in annotations) or 'image' in message, message
             assert path.stem[3:] not in SOUND or test_mode, message
         else:
-            assert num_objects == len(annotations) or path.name in ''.join(logged), f'{path.name}: lost without a word'
+            assert num_objects == len(annotations) or path.name in ''.join(logged), f'{path.name}: lost silently'
 
 
 def test_every_odd_panoptic_image(shared_data: Path, tmp_path: Path):

@@ -34,12 +34,12 @@ def test_conversions_take_views_and_empty_maps():
 
 
 @pytest.mark.parametrize('bad', [-1, 256**3])
-def test_ids_beyond_three_bytes_are_refused(bad):
+def test_ids_beyond_three_bytes_are_rejected(bad):
     with pytest.raises(ValueError, match=str(bad)):
         ids_to_rgb(np.array([[bad]]))
 
 
-def test_wrong_arrays_are_refused():
+def test_wrong_arrays_are_rejected():
     with pytest.raises(ValueError, match='float64'):
         ids_to_rgb(np.zeros((2, 2)))
     with pytest.raises(ValueError, match=r'\(2, 2\)'):
@@ -55,14 +55,14 @@ def test_png_round_trip(tmp_path):
 
 
 @pytest.mark.parametrize('mode', ['L', 'P', '1', 'RGBA', 'LA', 'I;16'])
-def test_other_pixel_formats_are_refused(tmp_path, mode):
+def test_other_pixel_formats_are_rejected(tmp_path, mode):
     path = tmp_path / 'other.png'
     Image.new(mode, (6, 4)).save(path)
     with pytest.raises(DataError, match=f'other.png.*8-bit RGB PNG.*{mode}'):
         read_panoptic_png(str(path))
 
 
-def test_damaged_files_are_refused(tmp_path):
+def test_damaged_files_are_rejected(tmp_path):
     ids = np.random.default_rng(1).integers(0, 256**3, (20, 30))
     buffer = io.BytesIO()
     Image.fromarray(ids_to_rgb(ids)).save(buffer, 'png')

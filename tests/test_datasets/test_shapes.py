@@ -110,7 +110,7 @@ def test_complete_dataset_is_reused(dataset):
     assert (dataset / 'train/000000.jpg').stat().st_mtime_ns == before
 
 
-def test_other_parameters_are_refused_unless_overwritten(tmp_path):
+def test_other_parameters_are_rejected_unless_overwritten(tmp_path):
     out = make(tmp_path / 'data', num_train=1, num_val=1)
     with pytest.raises(ValueError, match='data holds a shapes dataset with num_train 1 instead of 2'):
         make(out, num_train=2, num_val=1)

@@ -192,7 +192,7 @@ def options_of(parser: argparse.ArgumentParser) -> Iterator[str]:
 
 
 def check_config(cfg: Config) -> None:
-    """Build the model, whose parts refuse unknown keys."""
+    """Build the model, whose parts reject unknown keys."""
     import mmmaskdino  # noqa: F401, registers
 
     with DefaultScope.overwrite_default_scope(cfg.default_scope), warnings.catch_warnings():

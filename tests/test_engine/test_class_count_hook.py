@@ -73,7 +73,7 @@ def test_each_phase_looks_at_its_own_data():
     hook.before_train(make_runner(head, good, None, bad))
 
 
-def test_a_metric_that_takes_classes_by_their_order_is_refused(tmp_path):
+def test_a_metric_that_takes_classes_by_their_order_is_rejected(tmp_path):
     categories = [dict(id=3, name='cat'), dict(id=5, name='cup')]
     path = tmp_path / 'val.json'
     path.write_text(json.dumps(dict(images=[dict(id=1)], annotations=[], categories=categories)))

@@ -41,12 +41,12 @@ def test_chosen_parts():
     assert run(make_model('panoptic_head'), parts=['panoptic_head.criterion']) == {'panoptic_head.criterion'}
 
 
-def test_unknown_part_is_refused():
+def test_unknown_part_is_rejected():
     with pytest.raises(ValueError, match=r"no 'neck'; parts are dotted names below \['backbone', 'panoptic_head'\]"):
         run(make_model('panoptic_head'), parts=['neck'])
 
 
-def test_unknown_option_is_refused():
+def test_unknown_option_is_rejected():
     with pytest.raises(TypeError, match='speed'):
         model = make_model('panoptic_head')
         run(model, speed='high')

@@ -33,7 +33,7 @@ def hostile(tmp_path: Path) -> Path:
 def test_mmengine_runs_nothing(hostile: Path, tmp_path: Path) -> None:
     """Not with a file that mmengine by itself loads by running what is in it."""
     for load in (CheckpointLoader.load_checkpoint, lambda path: load_checkpoint(torch.nn.Linear(1, 1), path)):
-        with pytest.raises(ValueError, match=r'hostile.pth was refused: .*system.* MMMASKDINO_TRUST_CHECKPOINTS=1'):
+        with pytest.raises(ValueError, match=r'hostile.pth was rejected: .*system.* MMMASKDINO_TRUST_CHECKPOINTS=1'):
             load(str(hostile))
     assert not (tmp_path / 'was_here').exists()
 
@@ -103,6 +103,6 @@ def test_downloads(hostile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(
         torch.hub, 'download_url_to_file', lambda url, path: Path(path).write_bytes(hostile.read_bytes())
     )
-    with pytest.raises(ValueError, match='was refused'):
+    with pytest.raises(ValueError, match='was rejected'):
         CheckpointLoader.load_checkpoint(address)
     assert not (tmp_path / 'was_here').exists()

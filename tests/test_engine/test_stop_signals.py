@@ -97,6 +97,6 @@ def test_cleaning_up_has_a_limit() -> None:
     time.sleep(0.1)  # this process goes on
 
 
-def test_unknown_signals_are_refused() -> None:
+def test_unknown_signals_are_rejected() -> None:
     with pytest.raises(ValueError, match=r"SIGUSR1, got \['USR1'\]"):
         StopSignalHook(signals=('SIGTERM', 'USR1'))

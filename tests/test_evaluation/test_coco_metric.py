@@ -187,7 +187,7 @@ def test_what_says_ignore_is_neither_hit_nor_miss(evaluate):
     assert ignored == evaluate(content) != kept
 
 
-def test_what_the_datasets_refuse_is_refused(evaluate):
+def test_what_the_datasets_reject_is_rejected(evaluate):
     content = make_content()
     content['annotations'][3]['segmentation'] = []
     with pytest.raises(DataError, match=r'val\.json: 1 problem\(s\)\n.*annotation 4 .*masks are needed'):

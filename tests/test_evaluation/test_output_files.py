@@ -44,7 +44,7 @@ def test_names(file_names: list[str], names: list[str]) -> None:
 
 
 @pytest.mark.parametrize('pair', [('a/1.jpg', 'a/1.jpg'), ('x/../a.jpg', './a.jpg'), ('/a/1.jpg', 'a/1.jpg')])
-def test_one_name_for_two_images_is_refused(pair: tuple[str, str]) -> None:
+def test_one_name_for_two_images_is_rejected(pair: tuple[str, str]) -> None:
     with pytest.raises(DataError, match=rf'ann\.json: the results of {pair[0]} and {pair[1]} would be one file'):
         result_names(['b/1.jpg', *pair], 'ann.json')
 

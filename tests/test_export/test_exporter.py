@@ -1,4 +1,4 @@
-"""ONNX files of small models: what they compute, what they say about themselves, and what is refused."""
+"""ONNX files of small models: what they compute, what they say about themselves, and what is rejected."""
 
 import json
 
@@ -101,7 +101,7 @@ def test_opset(export):
 
 
 @pytest.mark.parametrize('size', [(100, 128), (32, 32)])
-def test_sizes_that_are_refused(export, size):
+def test_sizes_that_are_rejected(export, size):
     with pytest.raises(ValueError, match='multiples of 32, at least 64'):
         export('detection', size=size)
 

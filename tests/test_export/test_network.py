@@ -92,7 +92,7 @@ def test_size_of_the_image_matters(make_network, image):
     assert not torch.allclose(logits, whole, atol=1e-3)
 
 
-def test_sliding_windows_are_refused(make_network):
+def test_sliding_windows_are_rejected(make_network):
     changes = {'model.test_cfg': dict(mode='slide', crop_size=(64, 64), stride=(32, 32))}
     with pytest.raises(ValueError, match='sliding windows'):
         make_network('semantic', changes=changes)

@@ -1,4 +1,4 @@
-"""How often the host would wait for a GPU, counted on the CPU: once per training step, once per result."""
+"""How often the CPU would wait for a GPU, counted on the CPU: once per training step, once per result."""
 
 import pytest
 import torch

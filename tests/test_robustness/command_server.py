@@ -48,7 +48,7 @@ def _become(request: dict) -> None:
     os.setsid()
     os.chdir(request['cwd'])
     os.environ.update(request['environment'])
-    tempfile.tempdir = None  # asked for anew
+    tempfile.tempdir = None  # asked for again
     sys.argv = ['mmmaskdino', *request['arguments']]
     sys.path.insert(0, request['cwd'])
     output = os.open(folder / 'output', os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

@@ -64,6 +64,6 @@ def test_images_of_the_same_name_in_subfolders(make_writer, tmp_path: Path) -> N
         assert np.array_equal(files.load(index).id_map, image.id_map)
 
 
-def test_one_file_for_two_images_is_refused(make_writer) -> None:
+def test_one_file_for_two_images_is_rejected(make_writer) -> None:
     with pytest.raises(DataError, match=r'ann\.json: the results of a\.jpg and \.\./a\.jpg would be one file'):
         make_writer('a.jpg', '../a.jpg')

@@ -56,9 +56,9 @@ class CountSkipped(Hook):
 
 
 @pytest.mark.skipif(RUNS_ON_CPU, reason='only older versions of torch do not share out weights on the CPU')
-def test_an_old_torch_is_refused_on_the_cpu(train_ranks, tmp_path: Path) -> None:
-    assert train_ranks('refused', 2, SHARDED) == [1, 1]
-    assert 'ShardedStrategy needs a GPU, or a newer torch' in (tmp_path / 'refused_0.txt').read_text()
+def test_an_old_torch_is_rejected_on_the_cpu(train_ranks, tmp_path: Path) -> None:
+    assert train_ranks('rejected', 2, SHARDED) == [1, 1]
+    assert 'ShardedStrategy needs a GPU, or a newer torch' in (tmp_path / 'rejected_0.txt').read_text()
 
 
 @needs_cpu

@@ -125,7 +125,7 @@ class Attack:
         return os.system, (f'touch {self.path}',)
 
 
-def test_malicious_file_is_refused(small, run, tmp_path):
+def test_malicious_file_is_rejected(small, run, tmp_path):
     config, _, official = small
     status, written = run({'model': official, 'trick': Attack(tmp_path / 'was_here')}, config)
     assert 'system, which is neither a tensor' in status and written is None

@@ -70,7 +70,7 @@ def test_nothing_stays_behind(recorded):
         _ = recorder.trace
 
 
-def test_batches_are_refused(recorded):
+def test_batches_are_rejected(recorded):
     model, inputs, sample, _ = recorded
     with TraceRecorder(model), pytest.raises(ValueError, match='one image is recorded at a time'):
         model.predict(inputs.repeat(2, 1, 1, 1), [sample, sample])

@@ -1,4 +1,4 @@
-"""Measure a Mask DINO beside detectors of mmdet: time, memory, operations, waits of the host, flops.
+"""Measure a Mask DINO beside detectors of mmdet: time, memory, operations, waits of the CPU, flops.
 
     python tools/analysis_tools/benchmark.py --quick --json benchmark.json --plot benchmark.png
     python tools/analysis_tools/benchmark.py --sweep objects size batch queries --rounds 3 --peers DINO

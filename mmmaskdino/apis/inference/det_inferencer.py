@@ -9,7 +9,7 @@ from mmmaskdino.evaluation.panoptic_quality import VOID
 def complete_det_inferencer() -> None:
     """Let mmdet's `DetInferencer` return and save panoptic results without panopticapi.
 
-    It takes two names from that package, which no package index has, and refuses panoptic results where it is missing.
+    It takes two names from that package, which no package index has, and rejects panoptic results where it is missing.
     Only then this package's equivalents take their place.
     """
     if det_inferencer.VOID is None:

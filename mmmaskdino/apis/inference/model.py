@@ -43,23 +43,23 @@ def apply_settings(cfg: Config, kinds: Sequence[str] | None, thresholds: Mapping
         raise ValueError(f'results are {", ".join(KINDS)}; got {", ".join(sorted(unknown))}')
     given = {key: value for key, value in thresholds.items() if value is not None}
     if is_semantic(cfg):
-        _refuse(set(kinds or ()) - {'semantic'}, f'{cfg.filename} is a semantic model and gives no')
-        _refuse(set(given), f'{cfg.filename} is a semantic model, to which do not apply:')
+        _reject(set(kinds or ()) - {'semantic'}, f'{cfg.filename} is a semantic model and gives no')
+        _reject(set(given), f'{cfg.filename} is a semantic model, to which do not apply:')
         return
     if cfg.model.panoptic_head.get('mask_dims', 256) is None:
-        _refuse(set(kinds or ()) - {'instances'}, f'{cfg.filename} is a detection model and gives no')
+        _reject(set(kinds or ()) - {'instances'}, f'{cfg.filename} is a detection model and gives no')
     test_cfg = dict(cfg.model.get('test_cfg') or {})
     if kinds:
         test_cfg.update({SWITCHES[kind]: kind in kinds for kind in KINDS})
     given_kinds = {kind for kind in KINDS if test_cfg.get(SWITCHES[kind], kind == 'instances')}
     idle = {key for key in given if THRESHOLDS[key] not in given_kinds}
-    _refuse(idle, f'the results are {" and ".join(sorted(given_kinds))}, to which do not apply:')
+    _reject(idle, f'the results are {" and ".join(sorted(given_kinds))}, to which do not apply:')
     if 'instances' in given_kinds:
         given.setdefault('score_thr', DEFAULT_SCORE_THR)
     cfg.model.test_cfg = dict(test_cfg, **given)
 
 
-def _refuse(names: set[str], why: str) -> None:
+def _reject(names: set[str], why: str) -> None:
     if names:
         raise ValueError(f'{why} {", ".join(sorted(names))}')
 
@@ -97,7 +97,7 @@ def build_model(cfg: Config, weights: str | Path, device: str, tta: bool = False
 
 
 def load_weights(model: BaseModel, tensors: dict[str, Tensor], what: str) -> None:
-    """Load weights and refuse those that would leave parts of the model random.
+    """Load weights and reject those that would leave parts of the model random.
 
     Args:
         model: The model.

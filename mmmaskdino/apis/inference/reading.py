@@ -23,14 +23,14 @@ class Limits(NamedTuple):
     """What bounds the memory, in megapixels."""
 
     max_megapixels: float = 64.0
-    """Larger images are refused before they are decoded."""
+    """Larger images are rejected before they are decoded."""
     reduce_above: float = 16.0
     """Larger images are reduced to this; result files are enlarged to the original size again."""
     max_input_megapixels: float = 4.0
     """Most that the test pipeline may hand to the network, of one image."""
 
     def check(self) -> None:
-        """Refuse limits that are not positive.
+        """Reject limits that are not positive.
 
         Raises:
             ValueError: Naming the limit.
@@ -61,7 +61,7 @@ def read_image(path: str | Path, loader: LoadCheckedImage, limits: Limits) -> np
 
 
 def check_size(name: str, width: int, height: int, limits: Limits) -> None:
-    """Refuse an image that is too large.
+    """Reject an image that is too large.
 
     Raises:
         DataError: With its size, the limit and how to raise it.

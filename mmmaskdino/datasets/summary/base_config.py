@@ -42,7 +42,7 @@ class BaseConfig:
             )
 
     def check_kind(self, kind: str) -> None:
-        """Refuse a config for other data.
+        """Reject a config for other data.
 
         Args:
             kind: 'instance', 'detection', 'panoptic' or 'semantic'.

@@ -37,7 +37,7 @@ class SplitSummary:
         classes: Names, things first; of instance data all categories, also those without any object.
         num_things: How many of them are things.
         has_masks: Whether its objects have masks.
-        problems: What must be mended, a line for each kind, with file and annotation.
+        problems: What must be fixed, a line for each kind, with file and annotation.
         num_repeated: How many problems more there are than lines.
         remarks: Oddities with which work can go on, and where they are.
         num_images: Images that are listed.

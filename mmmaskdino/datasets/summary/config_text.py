@@ -365,11 +365,11 @@ def choose_size(plan: TrainingPlan, base: BaseConfig, file_size: tuple[int, int]
         fitting = R50_MEMORY.largest_batch(plan.gpu_memory, (height, width))
         if fitting >= 1:
             return side, min(fitting, BASE_BATCH_SIZE)
-    mend = 'smaller images (--image-size) need less' if base.image_size else 'a base that resizes images needs less'
+    fix = 'smaller images (--image-size) need less' if base.image_size else 'a base that resizes images needs less'
     needed = R50_MEMORY.smallest_gpu((height, width))
     raise ValueError(
         f'a training step of the R50 model needs about {needed:.1f} GiB for one image of {width} x {height} pixels, '
-        f'got {plan.gpu_memory:g} (--gpu-memory); {mend}'
+        f'got {plan.gpu_memory:g} (--gpu-memory); {fix}'
     )
 
 

@@ -30,6 +30,6 @@ def check_maps(images: Tensor, features: Sequence[Tensor], channels: Sequence[in
         return
     raise ValueError(
         f'For images of {(height, width)} the head expects maps of (channels, h, w) {expected} at strides '
-        f"{tuple(strides)}, got {found}. Mend the backbone's out_indices (out_strides of a TimmBackbone) or the head's "
+        f"{tuple(strides)}, got {found}. Fix the backbone's out_indices (out_strides of a TimmBackbone) or the head's "
         'in_channels, or put a neck between them: SimpleFeaturePyramid makes these strides from one map of stride 16'
     )

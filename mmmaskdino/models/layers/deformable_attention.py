@@ -92,7 +92,7 @@ class DeformableAttention(BaseModule):
         Args:
             references (Tensor): (bs or 1, num_queries, 2 or 4).
             offsets (Tensor): (bs, num_queries, num_heads, num_levels * num_points * 2); the last three dimensions stay
-                flat, because broadcasting along a dimension of two is slow on the host.
+                flat, because broadcasting along a dimension of two is slow on the CPU.
             levels (LevelTensors): Their sizes.
 
         Returns:

@@ -144,7 +144,7 @@ class MaskDINOPixelDecoder(BaseModule):
             raise ValueError(
                 f'The head expects {len(self.in_channels)} backbone maps with channels {self.in_channels} at strides '
                 f'{self.in_strides}, got channels {found} and sizes {[tuple(f.shape[-2:]) for f in features]}. '
-                "Mend the backbone's out_indices or the head's in_channels."
+                "Fix the backbone's out_indices or the head's in_channels."
             )
         sizes = [tuple(f.shape[-2:]) for f in features]
         halves = zip(sizes, sizes[1:], strict=False)

@@ -171,7 +171,7 @@ class MaskDINOFusionHead(BaseModule):
         """What :meth:`choose_instances` returns, its queries without doubles, and which of those each pair has.
 
         A query can be chosen for several classes, but its mask is built once. How many there are is the one thing for
-        which the host waits (with ``score_thr``, it also waits for the number of instances that their masks leave).
+        which the CPU waits (with ``score_thr``, it also waits for the number of instances that their masks leave).
         """
         scores, labels, queries, is_wanted = self._best_pairs(cls_logits)
         wanted, on_host = torch.stack([is_wanted, queries]).cpu().numpy()
@@ -229,7 +229,7 @@ class MaskDINOFusionHead(BaseModule):
         """The panoptic segmentation (H, W) int32, see :meth:`predict`.
 
         Each pixel goes to the query with the largest class score * mask probability, if its own mask probability
-        there is at least 0.5. The host waits for the device once, for the number of kept queries.
+        there is at least 0.5. The CPU waits for the device once, for the number of kept queries.
         """
         scores, labels, kept = self.choose_segments(queries.cls_logits)
         if not len(kept):

@@ -25,7 +25,7 @@ UNIT_IMAGE = dict(img_shape=(1, 1))
 class HybridHungarianAssigner:
     """One-to-one matching of queries and objects (paper, section 3.3).
 
-    The costs of all stages are computed together, image by image, and reach the host in one copy: matching makes the
+    The costs of all stages are computed together, image by image, and reach the CPU in one copy: matching makes the
     training step wait for the device once.
 
     Args:

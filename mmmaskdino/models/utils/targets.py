@@ -67,11 +67,11 @@ def _things(sample: DetDataSample, with_masks: bool, device: torch.device) -> Ta
 
 
 def targets_from_label_maps(label_maps: Tensor, labels: Tensor) -> list[Targets]:
-    """One object per class present; which classes are, reaches the host in one copy for the whole batch.
+    """One object per class present; which classes are, reaches the CPU in one copy for the whole batch.
 
     Args:
         label_maps (Tensor): (bs, h, w) integers.
-        labels (Tensor): (num_classes,) int64 on the host, ascending: the classes of interest.
+        labels (Tensor): (num_classes,) int64 on the CPU, ascending: the classes of interest.
 
     Returns:
         list[Targets]: No object is a thing; pixels with labels above the last of ``labels`` (255) are ignored.
@@ -84,7 +84,7 @@ def targets_from_label_maps(label_maps: Tensor, labels: Tensor) -> list[Targets]
 
 
 def _stuff(label_map: Tensor, all_labels: Tensor, present: Tensor) -> Targets:
-    """Objects of a label map (h, w); ``present``, on the host, has a flag per label and one for all above the last."""
+    """Objects of a label map (h, w); ``present``, on the CPU, has a flag per label and one for all above the last."""
     labels = all_labels[present[all_labels]].to(label_map.device, non_blocking=True)
     masks = label_map[None] == labels[:, None, None]
     boxes = normalize_boxes(masks_to_boxes(masks)[0], label_map.shape)

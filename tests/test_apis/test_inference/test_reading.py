@@ -29,7 +29,7 @@ def write_bomb(path: Path, width: int, height: int) -> None:
 
 
 @pytest.mark.parametrize('side', [10_000, 60_000])
-def test_decompression_bomb_is_refused_by_its_header(tmp_path: Path, side: int) -> None:
+def test_decompression_bomb_is_rejected_by_its_header(tmp_path: Path, side: int) -> None:
     write_bomb(tmp_path / 'bomb.png', side, side)
     with pytest.raises(DataError, match=rf'bomb.png: .*{side} x {side} pixels, .*limit is 64; .*--max-megapixels'):
         read_image(tmp_path / 'bomb.png', LOADER, Limits())
@@ -50,7 +50,7 @@ def test_the_limit_can_be_raised(tmp_path: Path) -> None:
     ('content', 'reason'),
     [(b'', 'empty'), (b'hello', 'not an image'), (b'\x89PNG\r\n\x1a\nbroken', 'not an image|cannot be read')],
 )
-def test_other_files_are_refused_by_name(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_other_files_are_rejected_by_name(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / 'a.png').write_bytes(content)
     with pytest.raises(DataError, match=f'a.png: .*({reason})'):
         read_image(tmp_path / 'a.png', LOADER, Limits())

@@ -199,7 +199,7 @@ def test_text_and_picture(shapes: Path, tmp_path: Path, kind: str) -> None:
 
 
 def test_odd_files_of_every_kind(shared_data: Path) -> None:
-    """None stops the check, and what training refuses is named."""
+    """None stops the check, and what training rejects is named."""
     for path in sorted((shared_data / 'odd' / 'cases').glob('*.json')):
         if path.stem.startswith('90'):
             continue

@@ -99,7 +99,7 @@ def test_statistics_of_batch_norms(norm_eval):
     assert not model.eval().training and model.train().training
 
 
-def test_unknown_model_is_refused_with_similar_ones():
+def test_unknown_model_is_rejected_with_similar_ones():
     with pytest.raises(ValueError, match=r"model of timm .* got 'resnet81'.*resnet18"):
         TimmBackbone('resnet81')
 
@@ -110,6 +110,6 @@ def test_strides_a_model_does_not_have():
 
 
 @pytest.mark.parametrize('config', [dict(no_such_key=1), dict(options=dict(no_such_key=1))])
-def test_unknown_key_is_refused(config):
+def test_unknown_key_is_rejected(config):
     with pytest.raises(TypeError, match='no_such_key'):
         MODELS.build(dict(type='TimmBackbone', model_name='resnet18', **config))

@@ -119,14 +119,14 @@ def test_missing_labels_are_named(model):
         model.decode_head.targets([sample], torch.device('cpu'))
 
 
-def test_unknown_input_size_is_refused(model):
+def test_unknown_input_size_is_rejected(model):
     features = model.extract_feat(torch.randn(1, 3, *CANVAS))
     with pytest.raises(ValueError, match=r'\(16, 24\), a quarter of neither pad_shape \(10, 10\)'):
         model.decode_head.predict(features, [dict(pad_shape=(10, 10))])
 
 
 @pytest.mark.parametrize('key', ['no_such_key', 'num_things_classes'])
-def test_unknown_key_is_refused(cfg, make_model, key):
+def test_unknown_key_is_rejected(cfg, make_model, key):
     cfg.model.decode_head[key] = 1
     with pytest.raises(TypeError, match=key):
         make_model(cfg)

@@ -183,7 +183,7 @@ def test_training_waits_for_the_device_only_to_match(make_head, make_features, m
         head.criterion.loss_cls.forward = lambda cls_logits, labels, num_objects: cls_logits.mean((1, 2, 3))
     with RecordWaits() as waits:
         sum(head.criterion(head.forward_train(features, targets), targets).values()).backward()
-    # The one value read is whether all costs are finite, from their copy on the host.
+    # The one value read is whether all costs are finite, from their copy on the CPU.
     assert waits.found == ['_local_scalar_dense']
 
 
@@ -195,13 +195,13 @@ def test_training_waits_for_the_device_only_to_match(make_head, make_features, m
         ({'query_init.initial_boxes': 'tight'}, 'detection', "initial_boxes='predicted', got 'tight'"),
     ],
 )
-def test_masks_in_one_part_and_not_in_another_are_refused(head_config, changes, kind, message):
+def test_masks_in_one_part_and_not_in_another_are_rejected(head_config, changes, kind, message):
     with pytest.raises(ValueError, match=message):
         MODELS.build(head_config(changes, kind))
 
 
 @pytest.mark.parametrize('part', ['', 'pixel_decoder.', 'query_init.', 'decoder.', 'denoising.', 'criterion.'])
-def test_unknown_key_is_refused(head_config, part):
+def test_unknown_key_is_rejected(head_config, part):
     with pytest.raises(TypeError, match='no_such_key'):
         MODELS.build(head_config({f'{part}no_such_key': 1}))
 

@@ -141,14 +141,14 @@ def test_padding_is_seen_only_if_it_is_not_masked(mixed_batch):
     'key',
     ['', 'panoptic_head.', 'panoptic_head.decoder.', 'panoptic_fusion_head.', 'panoptic_head.criterion.assigner.'],
 )
-def test_unknown_key_is_refused(small_config, key):
+def test_unknown_key_is_rejected(small_config, key):
     cfg = small_config('maskdino_r50_coco_instance')
     cfg.merge_from_dict({f'model.{key}no_such_key': 1})
     with pytest.raises(TypeError, match='no_such_key'):
         MODELS.build(cfg.model)
 
 
-def test_unknown_test_option_is_refused(small_config):
+def test_unknown_test_option_is_rejected(small_config):
     cfg = small_config('maskdino_r50_coco_instance')
     cfg.model.test_cfg.max_per_img = 5
     with pytest.raises(ValueError, match='max_per_img'):

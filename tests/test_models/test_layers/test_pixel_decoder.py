@@ -55,12 +55,12 @@ def test_no_mask_branch_without_masks(make_features):
         (dict(encoder_strides=(8, 16)), r'reach its coarsest, got \(8, 16\)'),
     ],
 )
-def test_strides_that_do_not_fit_are_refused(changes, message):
+def test_strides_that_do_not_fit_are_rejected(changes, message):
     with pytest.raises(ValueError, match=message):
         make_decoder(**changes)
 
 
-def test_wrong_maps_are_refused_with_their_shapes(make_features):
+def test_wrong_maps_are_rejected_with_their_shapes(make_features):
     decoder = make_decoder()
     features = make_features()
     with pytest.raises(ValueError, match=r'channels \(8, 16, 24, 32\).*got channels \(8, 16, 24\) and .*\(4, 6\)'):
@@ -131,7 +131,7 @@ def test_positions_survive_half_precision(make_features):
     assert torch.equal(decoder.bfloat16()._position(shapes, torch.zeros(1)), expected)
 
 
-def test_unknown_key_is_refused():
+def test_unknown_key_is_rejected():
     with pytest.raises(TypeError, match='num_layer'):
         make_decoder(num_layer=2)
     assert MODELS.get('MaskDINOPixelDecoder') is MaskDINOPixelDecoder

@@ -138,7 +138,7 @@ def test_predicted_boxes(heads, make_memory):
     assert torch.equal(start.boxes, start.encoder_stage.boxes)
 
 
-def test_refused_settings(heads, make_memory):
+def test_rejected_settings(heads, make_memory):
     with pytest.raises(ValueError, match="initial_boxes must be one of .*'tight'.* got 'masks'"):
         make_selection(initial_boxes='masks')
     with pytest.raises(ValueError, match='one size per encoder level: expected 2, got 3'):

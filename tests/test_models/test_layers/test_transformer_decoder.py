@@ -89,7 +89,7 @@ def test_initialisation_keeps_the_pattern_of_the_attention():
         assert layer.cross_attention.sampling_offsets.bias.abs().max() == 2  # as many steps as points
 
 
-def test_unknown_key_is_refused():
+def test_unknown_key_is_rejected():
     with pytest.raises(TypeError, match='dropout'):
         make_decoder(dropout=0.1)
 

@@ -49,7 +49,7 @@ def test_a_loss_brings_its_columns_and_its_prior():
 
 
 @pytest.mark.parametrize('name', ['QueryFocalLoss', 'QueryCrossEntropyLoss'])
-def test_unknown_key_is_refused(name):
+def test_unknown_key_is_rejected(name):
     with pytest.raises(TypeError, match='weights'):
         MODELS.build(dict(type=name, weights=1.0))
 

@@ -252,6 +252,6 @@ def test_defaults_are_those_of_the_paper(head_config):
     assert vars(criterion.point_sampler) == vars(sampler) and not criterion.decouple_stuff
 
 
-def test_unknown_key_is_refused(head_config):
+def test_unknown_key_is_rejected(head_config):
     with pytest.raises(TypeError, match='loss_class'):
         MODELS.build(head_config({'criterion.loss_class': dict(type='QueryFocalLoss')}).criterion)

@@ -84,6 +84,6 @@ def test_the_weight_is_one_by_default(name):
 
 
 @pytest.mark.parametrize('name', OURS)
-def test_unknown_key_is_refused(name):
+def test_unknown_key_is_rejected(name):
     with pytest.raises(TypeError, match='use_sigmoid'):
         MODELS.build(dict(OURS[name], use_sigmoid=True))

@@ -133,7 +133,7 @@ def test_selection_takes_no_gradient():
 
 
 @pytest.mark.parametrize('settings', [(0, 3.0, 0.75), (10, 0.5, 0.75), (10, 3.0, 1.5), (10, 3.0, -0.1)])
-def test_refused_settings(settings):
+def test_rejected_settings(settings):
     ranges = 'point sampling needs num_points >= 1, oversample_ratio >= 1 and importance_sample_ratio in [0, 1], '
     with pytest.raises(ValueError, match=re.escape(f'{ranges}got {settings[0]}, {settings[1]} and {settings[2]}')):
         PointSampler(*settings)

@@ -30,6 +30,6 @@ def test_channels_that_cannot_be_halved_twice():
         SimpleFeaturePyramid(18)
 
 
-def test_several_maps_are_refused():
+def test_several_maps_are_rejected():
     with pytest.raises(ValueError, match=r'takes one map, got 2 of \[\(1, 16, 4, 4\), .*out_strides'):
         SimpleFeaturePyramid(16)([torch.zeros(1, 16, 4, 4)] * 2)

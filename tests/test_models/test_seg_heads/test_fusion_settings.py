@@ -9,7 +9,7 @@ from mmmaskdino.models.seg_heads.fusion_settings import FusionSettings
 SHARE, FLAG = 'a number in [0, 1]', 'True or False'
 
 
-def test_unknown_key_is_refused_with_the_known_ones():
+def test_unknown_key_is_rejected_with_the_known_ones():
     with pytest.raises(ValueError, match=r"unknown keys \['iou_thr', 'topk'\]; the known ones are \['instance_on'"):
         FusionSettings.from_config(dict(topk=100, iou_thr=0.8))
 
@@ -57,7 +57,7 @@ def test_ends_of_the_ranges_are_allowed(key, value):
         ),
     ],
 )
-def test_what_cannot_work_together_is_refused(test_cfg, message):
+def test_what_cannot_work_together_is_rejected(test_cfg, message):
     with pytest.raises(ValueError, match=f'^{message}$'):
         FusionSettings.from_config(test_cfg)
 

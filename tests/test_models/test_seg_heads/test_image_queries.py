@@ -16,7 +16,7 @@ def test_frames_of_the_metainfo(rescale, output):
 
 
 @pytest.mark.parametrize('named', [True, False])
-def test_incomplete_metainfo_is_refused(named):
+def test_incomplete_metainfo_is_rejected(named):
     metainfo = {key: value for key, value in METAINFO.items() if named or key != 'img_path'}
     del metainfo['batch_input_shape']
     message = (
@@ -28,7 +28,7 @@ def test_incomplete_metainfo_is_refused(named):
 
 
 @pytest.mark.parametrize('size', [(65, 96), (64, 97)])
-def test_an_image_larger_than_its_canvas_is_refused(size):
+def test_an_image_larger_than_its_canvas_is_rejected(size):
     message = f'a/b.jpg: img_shape {size} is larger than batch_input_shape (64, 96)'
     with pytest.raises(ValueError, match=re.escape(message)):
         ImageFrames.from_metainfo(dict(METAINFO, img_shape=size), rescale=True)

@@ -144,12 +144,12 @@ def test_class_counts_that_a_panoptic_map_holds(counts, expected):
         ((0, 0), {}, 'num_things_classes=0'),
     ],
 )
-def test_what_cannot_work_together_is_refused(counts, test_cfg, message):
+def test_what_cannot_work_together_is_rejected(counts, test_cfg, message):
     with pytest.raises(ValueError, match=message):
         MaskDINOFusionHead(*counts, test_cfg=test_cfg)
 
 
-def test_wrong_predictions_are_refused():
+def test_wrong_predictions_are_rejected():
     predictions = random_predictions()
     frames = FRAMES['no resize']
     with pytest.raises(ValueError, match=r'expects 9 class columns.*\(1, 14, 8\)'):

@@ -119,7 +119,7 @@ def test_flipped_images_are_flipped_back(model, make_seg_batch, direction, axis)
     assert torch.equal(flipped, plain.flip(axis))
 
 
-def test_different_paddings_in_a_batch_are_refused(model, make_seg_batch):
+def test_different_paddings_in_a_batch_are_rejected(model, make_seg_batch):
     batch = model.data_preprocessor(make_seg_batch([SIZE, SIZE]))
     batch['data_samples'][1].set_metainfo(dict(img_padding_size=(0, 4, 0, 0)))
     with pytest.raises(ValueError, match='test_dataloader.batch_size=1'):
@@ -142,7 +142,7 @@ def test_no_map_of_all_classes_is_ever_whole(model, mode, monkeypatch):
     assert sum(rows) == 900 and max(rows) <= 8
 
 
-def test_refused_test_cfg(cfg, make_model):
+def test_rejected_test_cfg(cfg, make_model):
     cfg.model.test_cfg = dict(mode='slide', crop_size=(32, 32), stride=(64, 64))
     with pytest.raises(ValueError, match='leave gaps'):
         make_model(cfg)

@@ -30,6 +30,6 @@ def test_settings():
         (dict(mode='slide', crop_size=(8, 8), stride=(4, 0)), 'leave gaps'),
     ],
 )
-def test_refused_settings(test_cfg, message):
+def test_rejected_settings(test_cfg, message):
     with pytest.raises(ValueError, match=message):
         WindowSettings.from_config(test_cfg)

@@ -136,13 +136,13 @@ def test_embedding_is_trained(make_targets):
 @pytest.mark.parametrize(
     'changes', [dict(num_queries=0), dict(label_noise=1.1), dict(label_noise=-0.1), dict(box_noise=-0.1)]
 )
-def test_refused_settings(changes):
+def test_rejected_settings(changes):
     (name, value) = next(iter(changes.items()))
     with pytest.raises(ValueError, match=f'{name}={value}'):
         make_generator(**changes)
 
 
-def test_unknown_key_is_refused():
+def test_unknown_key_is_rejected():
     with pytest.raises(TypeError, match='groups'):
         make_generator(groups=5)
 

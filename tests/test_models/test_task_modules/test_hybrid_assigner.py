@@ -157,11 +157,11 @@ def test_one_copy_to_the_host(make_assigner, make_targets, monkeypatch):
     for name in ('item', 'tolist', '__bool__', '__int__', '__float__', 'nonzero', 'unique', 'numpy'):
         allowed = getattr(torch.Tensor, name)
 
-        def refuse(self, *args, name=name, allowed=allowed, **kwargs):
-            assert copies, f'{name} before the one copy'  # on the host, afterwards, anything goes
+        def reject(self, *args, name=name, allowed=allowed, **kwargs):
+            assert copies, f'{name} before the one copy'  # on the CPU, afterwards, anything goes
             return allowed(self, *args, **kwargs)
 
-        monkeypatch.setattr(torch.Tensor, name, refuse)
+        monkeypatch.setattr(torch.Tensor, name, reject)
     targets = make_targets([3, 0, 2])
     features, masks = points_of(targets)
     make_assigner().assign(random_stages(bs=3), targets, features, masks)

@@ -81,6 +81,6 @@ def test_cost_of_things_is_zero_for_stuff_even_where_it_is_nan():
 
 
 @pytest.mark.parametrize('name', ['BoxL1Cost', 'BoxGIoUCost', 'PointBCECost', 'PointDiceCost', 'ThingOnlyCost'])
-def test_unknown_key_is_refused(name):
+def test_unknown_key_is_rejected(name):
     with pytest.raises(TypeError, match='wieght'):
         TASK_UTILS.build(dict(type=name, wieght=1.0))
