@@ -6,6 +6,7 @@ from .version import __version__
 check_stack()
 
 from . import apis, datasets, engine, evaluation, models, visualization  # noqa: E402
+from .apis import inference  # noqa: E402, F401  (completes mmdet's DetInferencer)
 
 datasets.register_all()
 

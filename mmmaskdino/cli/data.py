@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> int:
 
 def check(args: argparse.Namespace) -> int:
     """Print what is in the dataset and what is wrong with it."""
-    from mmmaskdino.datasets.summary import draw_summaries, find_differences, find_splits, format_summary
+    from mmmaskdino.apis.data import draw_summaries, find_differences, find_splits, format_summary
     from mmmaskdino.plain_text import printable
 
     splits = find_splits(args.path, args.kind)
@@ -114,7 +114,7 @@ def check(args: argparse.Namespace) -> int:
 
 def divide(args: argparse.Namespace) -> int:
     """Write the two annotation files and say what is in them."""
-    from mmmaskdino.datasets.summary import divide_annotations, find_splits
+    from mmmaskdino.apis.data import divide_annotations, find_splits
 
     splits = find_splits(args.path, args.kind)
     if len(splits) > 1:
@@ -131,7 +131,7 @@ def divide(args: argparse.Namespace) -> int:
 
 def write(args: argparse.Namespace) -> int:
     """Write the config and say what to do with it."""
-    from mmmaskdino.datasets.summary import TrainingPlan, write_config
+    from mmmaskdino.apis.data import TrainingPlan, write_config
     from mmmaskdino.plain_text import printable
 
     out = Path(args.out)
@@ -166,7 +166,7 @@ def write(args: argparse.Namespace) -> int:
 
 
 def _splits_to_train_on(args: argparse.Namespace) -> list:
-    from mmmaskdino.datasets.summary import find_splits, name_parts
+    from mmmaskdino.apis.data import find_splits, name_parts
 
     splits = find_splits(args.path, args.kind)
     if args.val is None:
@@ -181,7 +181,7 @@ def _splits_to_train_on(args: argparse.Namespace) -> list:
 
 def _unused_classes(summaries: list) -> list[str]:
     """A note on classes that no object has."""
-    from mmmaskdino.datasets.summary import find_unused_classes
+    from mmmaskdino.apis.data import find_unused_classes
 
     instances = [summary for summary in summaries if summary.split.kind == 'instance' and summary.classes]
     unused = find_unused_classes(instances) if instances else []
@@ -190,7 +190,7 @@ def _unused_classes(summaries: list) -> list[str]:
 
 
 def _summaries(args: argparse.Namespace, splits: list, read_images: bool, with_masks: bool = True) -> list:
-    from mmmaskdino.datasets.summary import check_split, compare_parts
+    from mmmaskdino.apis.data import check_split, compare_parts
     from mmmaskdino.progress import progress_callback
 
     listed = args.path / 'classes.txt'

@@ -20,6 +20,7 @@ COMMANDS = {
     'data': 'check or divide a dataset, or write a config for it',
     'convert': 'convert released weights, and back',
     'export': 'write a model as ONNX, checked, for other runtimes',
+    'page': 'try a model in the browser',
     'doctor': 'show what is installed, what is missing and what fixes it',
 }
 LIGHT = ('doctor', 'data')  # work with files alone, without the seconds that importing models takes

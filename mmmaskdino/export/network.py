@@ -6,9 +6,8 @@ from torch import Tensor, nn
 
 from mmmaskdino.models.layers.prediction_heads import decode_masks
 from mmmaskdino.models.seg_heads.image_queries import ImageQueries
+from mmmaskdino.models.seg_heads.whole_maps import instances, panoptic_map, semantic_map
 from mmmaskdino.structures import Shape, StagePrediction
-
-from .whole_maps import instances, panoptic_map, semantic_map
 
 INPUTS = ('images', 'image_size')
 STRIDE = 32  # of the coarsest map of the backbone; the network's input is a multiple of it

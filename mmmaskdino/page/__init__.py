@@ -1,1 +1,1 @@
-"""A local page to try a model in the browser; needs the extra ``page`` (gradio): python -m mmmaskdino.page --help."""
+"""A local page to try a model in the browser, served by `mmmaskdino page`; needs the extra ``page`` (gradio)."""

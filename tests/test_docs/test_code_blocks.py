@@ -253,7 +253,7 @@ def check_names(block: str) -> None:
         ('mmmaskdino data config data --output x.py', 'no option --output'),
         ('python tools/trian.py CONFIG', 'no script tools/trian.py'),
         ('python tools/train.py CONFIG --fp16', 'no option --fp16'),
-        ('python -m mmmaskdino.page --config C --weights W --prot 1', 'no option --prot'),
+        ('mmmaskdino page --config C --weights W --prot 1', 'no option --prot'),
         ('tools/dist_train.sh CONFIG 8 --fp16', 'no option --fp16'),
         ('tools/dist_train.sh CONFIG', 'needs 2 arguments'),
         ('bash tools/quickstart.sh --fast', 'no option --fast'),

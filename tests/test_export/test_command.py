@@ -5,9 +5,9 @@ import builtins
 import pytest
 import torch
 
+from mmmaskdino.cli.main import run_command
 from mmmaskdino.export import exporter
 from mmmaskdino.export.check import CheckError
-from mmmaskdino.export.command import main
 
 
 @pytest.fixture
@@ -21,38 +21,42 @@ def arguments(small_config, make_clear_model, tmp_path):
 
 
 def test_export_and_table(arguments, tmp_path, capsys):
-    assert main([*arguments, '--outputs', 'results', '--size', '96', '128']) == 0
+    assert run_command('export', [*arguments, '--outputs', 'results', '--size', '96', '128']) == 0
     assert (tmp_path / 'model.onnx').is_file()
     printed = capsys.readouterr().out
     assert 'onnxruntime generated, 56 x 111 in 96 x 128:  scores ' in printed
     assert 'MB, outputs: results' in printed
 
 
-def test_disagreement_is_exit_status_1(arguments, tmp_path, capsys, monkeypatch):
+def test_disagreement_is_exit_status_1(arguments, tmp_path, monkeypatch):
     def disagree(*args):
         raise CheckError('they differ')
 
     monkeypatch.setattr(exporter, 'check_file', disagree)
-    assert main([*arguments, '--size', '96', '128']) == 1
-    assert 'export: they differ' in capsys.readouterr().err
+    with pytest.raises(SystemExit, match='export: they differ'):
+        run_command('export', [*arguments, '--size', '96', '128'], 'export')
     assert not (tmp_path / 'model.onnx').exists()
 
 
-def test_messages_for_people(arguments, capsys):
-    assert main([*arguments, '--size', '100', '128']) == 1
-    assert 'multiples of 32' in capsys.readouterr().err
-    assert main([*arguments, '--size', '96', '128', '--check-images', 'nowhere.jpg']) == 1
-    assert 'nowhere.jpg' in capsys.readouterr().err
+def test_messages_for_people(arguments):
+    with pytest.raises(SystemExit, match='multiples of 32'):
+        run_command('export', [*arguments, '--size', '100', '128'])
+    with pytest.raises(SystemExit, match='nowhere.jpg'):
+        run_command('export', [*arguments, '--size', '96', '128', '--check-images', 'nowhere.jpg'])
 
 
-def test_missing_package_is_named(arguments, capsys, monkeypatch):
+def test_missing_package_is_named(arguments, monkeypatch):
+    monkeypatch.setattr(builtins, '__import__', _without('mmmaskdino.export.exporter', 'onnx'))
+    with pytest.raises(SystemExit, match=r'pip install "mmmaskdino\[export\]"'):
+        run_command('export', arguments)
+
+
+def _without(module, package):
     imported = builtins.__import__
 
-    def without_onnx(name, *args):
-        if name == 'onnx' or (args and args[-1] == 1 and name in ('check', 'exporter')):
-            raise ModuleNotFoundError("No module named 'onnx'", name='onnx')
+    def without(name, *args):
+        if name == module:
+            raise ModuleNotFoundError(f"No module named '{package}'", name=package)
         return imported(name, *args)
 
-    monkeypatch.setattr(builtins, '__import__', without_onnx)
-    assert main(arguments) == 1
-    assert 'pip install "mmmaskdino[export]"' in capsys.readouterr().err
+    return without

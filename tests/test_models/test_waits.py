@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-
-from mmmaskdino.analysis import OperationCounter
+from measuring import OperationCounter
 
 CONFIGS = ['maskdino_r50_coco_instance', 'maskdino_r50_coco_panoptic', 'maskdino_r50_coco_detection']
 

@@ -1,9 +1,8 @@
 """What tools/analysis_tools/long_run.py finds in thousands of iterations, in a few."""
 
 import pytest
+from measuring.resources import ResourceHook, find_leaks
 from mmengine.runner import Runner
-
-from mmmaskdino.analysis.resources import ResourceHook, find_leaks
 
 pytestmark = pytest.mark.slow
 

@@ -12,11 +12,10 @@ import sys
 from pathlib import Path
 
 import torch
+from measuring.measure import measure, sweep
+from measuring.models import INFERENCE, PEERS, TRAINING, Subject, build_model
+from measuring.report import compare, format_aims, format_figures, plot
 from mmengine.config import DictAction
-
-from mmmaskdino.analysis.benchmark import measure, sweep
-from mmmaskdino.analysis.models import INFERENCE, PEERS, TRAINING, Subject, build_model
-from mmmaskdino.analysis.report import compare, format_aims, format_figures, plot
 
 CONFIG = Path(__file__).resolve().parents[2] / 'configs/maskdino/maskdino_r50_coco_instance.py'
 SWEEPS = {

@@ -3,9 +3,8 @@
 import argparse
 import sys
 
+from measuring.models import Case, Subject, build_model
 from mmengine.config import DictAction
-
-from mmmaskdino.analysis.models import Case, Subject, build_model
 
 
 def parse_args() -> argparse.Namespace:

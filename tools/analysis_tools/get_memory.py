@@ -9,9 +9,8 @@ The model behind the estimate is described in docs/performance.md.
 import argparse
 import sys
 
+from measuring.training_memory import training_memory
 from mmengine.config import DictAction
-
-from mmmaskdino.analysis.training_memory import training_memory
 
 GPUS = (8, 12, 16, 24, 40, 80)
 CHECKPOINTED = ('backbone.with_cp', 'panoptic_head.pixel_decoder.with_cp', 'panoptic_head.decoder.with_cp')

@@ -11,9 +11,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from measuring.resources import ResourceHook, Resources, find_leaks
 from mmengine.config import Config
 
-from mmmaskdino.analysis.resources import ResourceHook, Resources, find_leaks
 from mmmaskdino.apis import build_runner, load_config
 from mmmaskdino.datasets.shapes import make_shapes_dataset
 

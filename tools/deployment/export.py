@@ -1,8 +1,8 @@
-"""Export a model to ONNX: python tools/deployment/export.py --config CONFIG --weights WEIGHTS --out model.onnx."""
+"""Export a model to ONNX: tools/deployment/export.py --config C --weights W --out model.onnx; as `mmmaskdino export`."""
 
 import sys
 
-from mmmaskdino.export.command import main
+from mmmaskdino.cli.main import run_command
 
 if __name__ == '__main__':
-    sys.exit(main())
+    sys.exit(run_command('export'))

@@ -236,7 +236,7 @@ class MaskDINOHead(BaseModule):
 
 
 def with_shared(name: str, config: dict, owner: str = 'panoptic_head', **shared: Any) -> dict:
-    """Config of a part with what several parts share; a part that sets it itself is rejected, since it would be ignored.
+    """Config of a part with what several parts share; a part that sets it itself is rejected: it would be ignored.
 
     Args:
         name (str): Key of the part, for the message.

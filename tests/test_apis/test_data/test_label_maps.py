@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmmaskdino.apis.data import Split, check_split, compare_parts, find_splits
+from mmmaskdino.apis.data.label_maps import split_name
 from mmmaskdino.datasets.files import DataError
-from mmmaskdino.datasets.summary import Split, check_split, compare_parts, find_splits
-from mmmaskdino.datasets.summary.label_maps import split_name
 
 
 def save_photo(path: Path, mode: str = 'RGB') -> None:

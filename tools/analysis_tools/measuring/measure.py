@@ -21,7 +21,7 @@ CASES = dict(inference=INFERENCE, training=TRAINING, crowded=CROWDED)
 def measure(
     names: Sequence[str], options: Mapping[str, Any], rounds: int, device: str = 'cpu'
 ) -> dict[str, dict[str, Any]]:
-    """Figures by model, as :func:`mmmaskdino.analysis.report.compare` reads them.
+    """Figures by model, as :func:`measuring.report.compare` reads them.
 
     Args:
         names (Sequence[str]): Models as of :func:`build_model`, ours first.

@@ -1,69 +1,48 @@
 """Try a model in the browser: upload a photograph or take one, see boxes, masks, panoptic or semantic segmentation.
 
-  python -m mmmaskdino.page --config CONFIG --weights WEIGHTS
+  mmmaskdino page --config CONFIG --weights WEIGHTS
 
 The page is for this machine alone; --host 0.0.0.0 opens it to the network, without a password.
 """
 
-from __future__ import annotations
-
 import argparse
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from mmengine.config import DictAction
+from mmmaskdino.cli.arguments import add_config_options, add_device_argument
+from mmmaskdino.cli.messages import CommandError, errors_as_messages
 
 MAX_FILE_SIZE = '30mb'
 
 
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog='python -m mmmaskdino.page', description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
     parser.add_argument('--config', required=True, help='config file')
     parser.add_argument('--weights', required=True, help='checkpoint file or URL')
-    parser.add_argument('--device', help='cpu or cuda:0, for example; default: the first GPU, or else the CPU')
+    add_device_argument(parser)
     parser.add_argument('--host', default='127.0.0.1', help='address to listen on (default: %(default)s)')
     parser.add_argument('--port', type=int, default=7860, help='default: %(default)s')
     parser.add_argument(
         '--max-megapixels', type=float, default=16, help='larger photographs are rejected (default: %(default)s)'
     )
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='change values of the config'
-    )
-    return parser.parse_args(argv)
+    add_config_options(parser)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def run(args: argparse.Namespace) -> int:
     """Serve the page until it is interrupted; returns the exit status."""
-    args = parse_args(argv)
     try:
-        from .app import build_page
+        from mmmaskdino.page.app import build_page
     except ModuleNotFoundError as error:
         if error.name != 'gradio':
             raise
-        return _fail('gradio is not installed: pip install "mmmaskdino[page]"')
+        raise CommandError('gradio is not installed: pip install "mmmaskdino[page]"') from error
     from mmmaskdino.apis.inference import Limits, Predictor
+    from mmmaskdino.page.viewer import Viewer
 
-    from .viewer import Viewer
-
-    try:
+    with errors_as_messages(ValueError, OSError):
         limits = Limits(max_megapixels=args.max_megapixels)
         predictor = Predictor(args.config, args.weights, args.device, limits=limits, cfg_options=args.cfg_options)
         page = build_page(Viewer(predictor), f'Mask DINO: {Path(args.config).stem}')
         page.launch(
             server_name=args.host, server_port=args.port, max_file_size=MAX_FILE_SIZE, share=False, footer_links=[]
         )
-    except (ValueError, OSError) as error:
-        return _fail(str(error))
     return 0
-
-
-def _fail(message: str) -> int:
-    print(f'page: {message}', file=sys.stderr)
-    return 1
-
-
-if __name__ == '__main__':
-    sys.exit(main())

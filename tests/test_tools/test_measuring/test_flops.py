@@ -1,7 +1,7 @@
 import torch
 import torch.nn.functional as F
+from measuring import count_flops
 
-from mmmaskdino.analysis import count_flops
 from mmmaskdino.ops.deform_attn import sample_attention
 
 

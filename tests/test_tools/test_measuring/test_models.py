@@ -2,10 +2,9 @@
 
 import pytest
 import torch
+from measuring.measure import panoptic_waits
+from measuring.models import PEERS, TRAINING, Case, Subject, build_model, interleaved, load_config
 from mmengine.utils import digit_version
-
-from mmmaskdino.analysis.benchmark import panoptic_waits
-from mmmaskdino.analysis.models import PEERS, TRAINING, Case, Subject, build_model, interleaved, load_config
 
 SMALL = Case(training=True, size=(64, 64))
 
@@ -15,7 +14,7 @@ def config(project_root):
     return project_root / 'configs/maskdino/maskdino_r50_coco_instance.py'
 
 
-# The aim (AIMS of mmmaskdino.analysis.report) is 9400, which docs/performance.md says is missed; more than this is new.
+# The aim (AIMS of measuring.report) is 9400, which docs/performance.md says is missed; more than this is new.
 MOST_OPERATIONS = 10500
 
 

@@ -1,8 +1,7 @@
 import pytest
 import torch
-
-from mmmaskdino.analysis import models, training_memory
-from mmmaskdino.analysis.training_memory import TrainingMemory, stored_bytes
+from measuring import models, training_memory
+from measuring.training_memory import TrainingMemory, stored_bytes
 
 CONFIG = 'configs/maskdino/maskdino_r18_shapes_panoptic.py'
 CASE = models.Case(training=True, size=(64, 64))

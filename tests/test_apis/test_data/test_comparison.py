@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mmmaskdino.cli.main import main
-from mmmaskdino.datasets.summary import (
+from mmmaskdino.apis.data import (
     SplitSummary,
     check_split,
     compare_parts,
@@ -20,7 +19,8 @@ from mmmaskdino.datasets.summary import (
     find_splits,
     find_unused_classes,
 )
-from mmmaskdino.datasets.summary.layout import Split
+from mmmaskdino.apis.data.layout import Split
+from mmmaskdino.cli.main import main
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 import pytest
 import torch
-
-from mmmaskdino.analysis import OperationCounter
+from measuring import OperationCounter
 
 
 def count(function):

@@ -2,8 +2,7 @@ import warnings
 
 import cv2
 import pytest
-
-from mmmaskdino.analysis.report import AIMS, DINO_THERE, REFERENCE, compare, format_aims, format_figures, plot
+from measuring.report import AIMS, DINO_THERE, REFERENCE, compare, format_aims, format_figures, plot
 
 OURS = 'some/where/configs/maskdino/maskdino_r50_coco_instance.py'
 

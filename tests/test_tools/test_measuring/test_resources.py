@@ -3,8 +3,7 @@ import multiprocessing
 import time
 
 import pytest
-
-from mmmaskdino.analysis.resources import Resources, find_leaks, look
+from measuring.resources import Resources, find_leaks, look
 
 
 def looks(**growth: float) -> list[Resources]:

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from mmmaskdino.apis.data import TrainingPlan, check_split, find_splits, write_config
+from mmmaskdino.apis.data.base_config import BaseConfig
+from mmmaskdino.apis.data.config_text import BASES, CONFIGS, choose_size
 from mmmaskdino.apis.launch import load_config
 from mmmaskdino.datasets.files import DataError
 from mmmaskdino.datasets.shapes import METAINFO
-from mmmaskdino.datasets.summary import TrainingPlan, check_split, find_splits, write_config
-from mmmaskdino.datasets.summary.base_config import BaseConfig
-from mmmaskdino.datasets.summary.config_text import BASES, CONFIGS, choose_size
 
 
 @pytest.fixture

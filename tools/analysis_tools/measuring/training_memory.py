@@ -23,7 +23,7 @@ def training_memory(name: str, options: Mapping[str, Any] | None = None, half: b
     """Measure what a model stores.
 
     Args:
-        name (str): As of :func:`mmmaskdino.analysis.models.build_model`.
+        name (str): As of :func:`measuring.models.build_model`.
         options (Mapping | None): Changes of the config by dotted key.
         half (bool): Whether training runs under autocast.
     """

@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from mmmaskdino.apis.data import check_split, draw_summaries, find_splits, format_summary
+from mmmaskdino.apis.data.layout import Split
 from mmmaskdino.datasets import CheckedCocoDataset, DataError
 from mmmaskdino.datasets.shapes import METAINFO
-from mmmaskdino.datasets.summary import check_split, draw_summaries, find_splits, format_summary
-from mmmaskdino.datasets.summary.layout import Split
 
 THINGS, CLASSES = METAINFO['thing_classes'], METAINFO['classes']
 

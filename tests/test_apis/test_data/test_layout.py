@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmmaskdino.apis.data import check_split, find_splits
 from mmmaskdino.datasets.files import DataError
 from mmmaskdino.datasets.predicted import IMAGES_IN, is_drawn, save_drawing
-from mmmaskdino.datasets.summary import check_split, find_splits
 
 
 def save(path: Path, mode: str = 'RGB') -> None:

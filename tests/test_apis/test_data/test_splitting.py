@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
+from mmmaskdino.apis.data import SplitSummary, check_split, divide_annotations, find_splits, name_parts
 from mmmaskdino.cli.main import main
 from mmmaskdino.datasets.files import DataError
-from mmmaskdino.datasets.summary import SplitSummary, check_split, divide_annotations, find_splits, name_parts
 
 
 @pytest.fixture
