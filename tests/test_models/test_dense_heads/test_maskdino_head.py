@@ -141,7 +141,7 @@ def test_attention_masks_follow_the_targets(make_head, make_features, make_targe
     points = torch.rand(1, 64, 2)
     sampler = head.criterion.point_sampler
     sampler.draw = lambda bs, device: points.expand(bs, -1, -1)
-    sampler.select = lambda logits: torch.arange(logits.shape[1]).expand(len(logits), -1)
+    sampler.select = lambda logits, first: torch.arange(logits.shape[1]).expand(len(logits), -1)
     (empty,) = make_targets([0])
 
     def total(targets, images):
