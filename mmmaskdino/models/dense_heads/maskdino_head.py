@@ -107,7 +107,6 @@ class MaskDINOHead(BaseModule):
         )
         self.criterion = MODELS.build(criterion)
         loss_cls = self.criterion.loss_cls
-        classes = dict(num_things_classes=num_things_classes, num_classes=self.num_classes)
         if box_prior is not None and mask_dims is None:
             raise ValueError(
                 'A model without masks (mask_dims=None) has no use for panoptic_head.box_prior: set it to None'
@@ -117,7 +116,7 @@ class MaskDINOHead(BaseModule):
             self.num_classes + loss_cls.num_extra_channels,
             mask_dims,
             loss_cls.prior_prob,
-            box_prior and MODELS.build(with_shared('box_prior', box_prior, dim=dim, **classes)),
+            box_prior and MODELS.build(with_shared('box_prior', box_prior, dim=dim)),
         )
         self.with_masks = mask_dims is not None
         if self.with_masks != self.criterion.with_masks:

@@ -22,12 +22,10 @@ class BoxPrior(nn.Module):
 
     The addend is a product of five numbers per query and five maps that all queries share, so it is five more channels
     of mask embeddings and mask features: whatever samples or decodes masks need not know of it. Boxes get no gradient
-    from it. Of a query whose best class is stuff nothing is added: the boxes of stuff mean nothing.
+    from it.
 
     Args:
         dim (int): Channels of the queries.
-        num_things_classes (int): Thing classes, the first ones; at least 1.
-        num_classes (int): All classes.
         strength (float): Weight of the squares before training, above 0.
         smallest (float): Sizes of boxes are taken as at least this, in (0, 1] of the canvas; it bounds the
             embeddings.
@@ -38,29 +36,23 @@ class BoxPrior(nn.Module):
 
     num_channels = 5
 
-    def __init__(
-        self, dim: int, num_things_classes: int, num_classes: int, strength: float = 1.0, smallest: float = 0.01
-    ) -> None:
+    def __init__(self, dim: int, strength: float = 1.0, smallest: float = 0.01) -> None:
         super().__init__()
-        if num_things_classes < 1:
-            raise ValueError('box_prior is for things, and the model has none: set panoptic_head.box_prior to None')
         if strength <= 0 or not 0 < smallest <= 1:
             raise ValueError(
                 f'box_prior needs strength > 0 and smallest in (0, 1], got strength={strength} and smallest={smallest}'
             )
-        self.num_things_classes, self.num_classes = num_things_classes, num_classes
         self.strength, self.smallest = strength, smallest
         self.weigh = nn.Linear(dim, self.num_channels)
         nn.init.zeros_(self.weigh.weight)
         nn.init.zeros_(self.weigh.bias)
 
-    def embed(self, queries: Tensor, boxes: Tensor, cls_logits: Tensor) -> Tensor:
+    def embed(self, queries: Tensor, boxes: Tensor) -> Tensor:
         """The queries' part.
 
         Args:
             queries (Tensor): (..., num_queries, dim), normalised.
             boxes (Tensor): (..., num_queries, 4) cxcywh in [0, 1] of the canvas.
-            cls_logits (Tensor): (..., num_queries, cls_out_channels).
 
         Returns:
             Tensor: (..., num_queries, 5) float32.
@@ -74,11 +66,7 @@ class BoxPrior(nn.Module):
             centers, scales = centers - 0.5, 2 / sizes.clamp(min=self.smallest)
             squares, slopes = squares * scales**2, slopes * scales
             constant = offset + self.strength - ((squares * centers + slopes) * centers).sum(-1, keepdim=True)
-            embeds = torch.cat([slopes + 2 * squares * centers, -squares, constant], -1)
-        if self.num_things_classes == self.num_classes:
-            return embeds
-        is_thing = cls_logits[..., : self.num_classes].argmax(-1) < self.num_things_classes
-        return embeds * is_thing[..., None]
+            return torch.cat([slopes + 2 * squares * centers, -squares, constant], -1)
 
     def extend(self, mask_features: Tensor) -> Tensor:
         """The maps' part: mask features (bs, mask_dims, h, w) and x, y, their squares and 1, as float32."""

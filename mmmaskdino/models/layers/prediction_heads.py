@@ -68,11 +68,10 @@ class PredictionHeads(BaseModule):
         Returns:
             StagePrediction: The stage's prediction.
         """
-        cls_logits = self.classify(queries)
         mask_embeds = None if self.embed_mask is None else self.embed_mask(queries)
         if self.box_prior is not None:
-            mask_embeds = torch.cat([mask_embeds.float(), self.box_prior.embed(queries, boxes, cls_logits)], -1)
-        return StagePrediction(cls_logits, boxes, mask_embeds)
+            mask_embeds = torch.cat([mask_embeds.float(), self.box_prior.embed(queries, boxes)], -1)
+        return StagePrediction(self.classify(queries), boxes, mask_embeds)
 
     def initial_stage(self, content: Tensor, boxes: Tensor) -> StagePrediction:
         """Prediction of the queries before the first decoder layer."""
