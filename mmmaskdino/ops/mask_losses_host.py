@@ -107,10 +107,16 @@ class MaskTask(NamedTuple):
     """(num_gts, points) true masks there."""
     objects: Tensor
     """(num_masks,) int64 object of each predicted mask."""
-    select: Callable[[Tensor], Tensor]
-    """Chooses the points of masks from logits (n, points): (n, num_points) int64."""
+    select: Callable[..., Tensor]
+    """Chooses the points of masks from logits (n, points) and, of ``first``, their rows: (n, num_points) int64."""
     losses: Mapping[str, BCE | Dice]
     """By name."""
+    first: Tensor | None = None
+    """(num_gts, points) bool, points that an object's masks look at first; None: all are alike."""
+
+    def chosen_points(self, part: slice, logits: Tensor) -> Tensor:
+        """Points (n, num_points) int64 of some masks, from their logits (n, points)."""
+        return self.select(logits, None if self.first is None else self.first[self.objects[part]])
 
     def parts(self) -> list[slice]:
         """Ranges of masks whose logits in all points are few enough to be computed together."""
@@ -127,8 +133,9 @@ def host_mask_losses(
     features: PointFeatures,
     masks: Tensor,
     objects: Tensor,
-    select: Callable[[Tensor], Tensor],
+    select: Callable[..., Tensor],
     losses: Mapping[str, BCE | Dice],
+    first: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Losses per mask.
 
@@ -137,13 +144,15 @@ def host_mask_losses(
         features (PointFeatures): Mask features in all drawn points.
         masks (Tensor): (num_gts, points) true masks there.
         objects (Tensor): (num_masks,) int64 object of each mask.
-        select (Callable): Chooses the points of masks from logits (n, points): (n, num_points) int64.
+        select (Callable): Chooses the points of masks from logits (n, points) and, of ``first``, their rows:
+            (n, num_points) int64.
         losses (Mapping): By name.
+        first (Tensor | None): (num_gts, points) bool, points that an object's masks look at first.
 
     Returns:
         dict[str, Tensor]: By name, (num_masks,) float32.
     """
-    task = MaskTask(features, masks, objects, select, losses)
+    task = MaskTask(features, masks, objects, select, losses, first)
     return dict(zip(losses, _SampledLosses.apply(embeds, features.features, task), strict=True))
 
 
@@ -153,7 +162,7 @@ class _SampledLosses(torch.autograd.Function):
         values, kept, wanted = [], None, task.wanted()
         for part in task.parts():
             logits = task.features.logits(mask_embeds[part]).contiguous()  # by mask: that is how points are chosen
-            index = task.select(logits)
+            index = task.chosen_points(part, logits)
             if kept is None:  # in one piece each: small ones between large temporaries would split the memory up
                 shape = (len(mask_embeds), index.shape[1])
                 kept = logits.new_empty(shape), index.new_empty(shape, dtype=_narrow_type(logits.shape[1]))

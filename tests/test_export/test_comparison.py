@@ -106,3 +106,12 @@ def test_maps_are_shares_of_pixels_inside_the_image(results):
     assert differences['panoptic'] == pytest.approx(1 / (48 * 96))
     assert differences['masks'] == pytest.approx(2 / (48 * 96))
     assert differences['semantic'] == 0
+
+
+def test_mask_logits_far_beyond_certainty_are_alike(raw):
+    raw['mask_logits'][0, 0, 0] = -2000
+    found = copied(raw)
+    found['mask_logits'][0, 0, 0] = -1999
+    assert compare_raw(raw, found, True)['mask_logits'] == 0
+    found['mask_logits'][0, 0, 0] = -29
+    assert compare_raw(raw, found, True)['mask_logits'] == pytest.approx(1)

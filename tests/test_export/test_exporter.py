@@ -62,6 +62,14 @@ def test_masks_cut_to_their_boxes(export):
     assert {agreement.runtime for agreement in done.agreements} == {'onnxruntime', 'openvino'}
 
 
+def test_masks_that_know_their_boxes(export):
+    changes = {'model.panoptic_head.box_prior': dict(type='BoxPrior', strength=2.0), 'model.test_cfg.box_margin': 0.1}
+    for outputs in ('raw', 'results'):
+        _, network, done = export('panoptic', outputs, changes, runtimes=['onnxruntime', 'openvino'])
+        assert network.head.heads.box_prior.strength == 2
+        assert {agreement.runtime for agreement in done.agreements} == {'onnxruntime', 'openvino'}
+
+
 def test_fixed_size(export):
     _, _, done = export('detection', 'results', size=(96, 128))
     assert {agreement.canvas for agreement in done.agreements} == {(96, 128)}

@@ -142,3 +142,21 @@ def test_softplus_and_probabilities(dtype):
     points = PointLogits(logits.to(dtype))
     torch.testing.assert_close(points.softplus(), F.softplus(points.logits), rtol=1e-6, atol=2e-6)
     torch.testing.assert_close(points.probabilities, points.logits.sigmoid(), rtol=1e-6, atol=1e-30)
+
+
+def test_points_that_objects_look_at_first(problem):
+    """Of 450 candidates, 40 for the first object, all for the second, and none for the third."""
+    sampler, points, features, embeds, masks, objects = problem
+    first = torch.zeros(3, len(points), dtype=torch.bool)
+    first[0, :40] = first[1] = True
+    sampled = PointFeatures.sample(features, points)
+    index = sampler.select(sampled.logits(embeds.detach()), first[objects])
+    assert all(set(range(40)) <= set(row.tolist()) for row in index[objects == 0])
+    alike = sampler.select(sampled.logits(embeds.detach()))
+    for row, other in zip(index[objects > 0], alike[objects > 0], strict=True):
+        assert set(row.tolist()) == set(other.tolist())
+    by_hand = plain_mask_losses(embeds, sampled, masks[objects], sampler, PLAIN, first[objects])
+    twin = host_mask_losses(embeds, sampled, masks, objects, sampler.select, LOSSES, first)
+    for name in LOSSES:
+        torch.testing.assert_close(twin[name], by_hand[name], rtol=1e-4, atol=1e-4)
+        assert not torch.allclose(twin[name][0], plain(*problem)[name][0])

@@ -55,6 +55,8 @@ class MaskDINOHead(BaseModule):
         mask_padding (bool): Whether attention and query selection leave out the padding of images that are smaller than
             the canvas. The released weights were trained and evaluated without.
         num_layers_at_test (int | None): Decoder layers that predict at test time; 0: the initial queries; None: all.
+        box_prior (dict | None): Config of what the box of a query adds to its mask (:class:`BoxPrior`); None, as in the
+            paper: nothing.
         init_cfg (dict | None): Initialisation config.
 
     Raises:
@@ -78,6 +80,7 @@ class MaskDINOHead(BaseModule):
         num_points: int = 4,
         mask_padding: bool = True,
         num_layers_at_test: int | None = None,
+        box_prior: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -104,8 +107,16 @@ class MaskDINOHead(BaseModule):
         )
         self.criterion = MODELS.build(criterion)
         loss_cls = self.criterion.loss_cls
+        if box_prior is not None and mask_dims is None:
+            raise ValueError(
+                'A model without masks (mask_dims=None) has no use for panoptic_head.box_prior: set it to None'
+            )
         self.heads = PredictionHeads(
-            dim, self.num_classes + loss_cls.num_extra_channels, mask_dims, loss_cls.prior_prob
+            dim,
+            self.num_classes + loss_cls.num_extra_channels,
+            mask_dims,
+            loss_cls.prior_prob,
+            box_prior and MODELS.build(with_shared('box_prior', box_prior, dim=dim)),
         )
         self.with_masks = mask_dims is not None
         if self.with_masks != self.criterion.with_masks:
@@ -221,6 +232,8 @@ class MaskDINOHead(BaseModule):
 
     def _start(self, features: Sequence[Tensor], sizes: Sizes | None) -> tuple[Tensor | None, Memory, QueryInit]:
         mask_features, memory = self.pixel_decoder(features, sizes if self.mask_padding else None)
+        if self.heads.box_prior is not None:
+            mask_features = self.heads.box_prior.extend(mask_features)
         # Unified query selection: the encoder's best tokens start the decoder (paper, section 3.3).
         return mask_features, memory, self.query_init(memory, mask_features, self.heads)
 
@@ -236,7 +249,7 @@ class MaskDINOHead(BaseModule):
 
 
 def with_shared(name: str, config: dict, owner: str = 'panoptic_head', **shared: Any) -> dict:
-    """Config of a part with what several parts share; a part that sets it itself is rejected: it would be ignored.
+    """Config of a part with what several parts share; one that sets it itself is rejected, since it would be ignored.
 
     Args:
         name (str): Key of the part, for the message.

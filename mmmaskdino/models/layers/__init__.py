@@ -1,5 +1,6 @@
 """The parts of the network after the backbone: pixel decoder, query start, decoder, prediction heads."""
 
+from .box_prior import BoxPrior
 from .deformable_attention import DeformableAttention
 from .pixel_decoder import MaskDINOPixelDecoder
 from .prediction_heads import PredictionHeads, decode_masks
@@ -8,6 +9,7 @@ from .transformer_decoder import MaskDINOTransformerDecoder
 from .transformer_layers import DecoderLayer, EncoderLayer
 
 __all__ = [
+    'BoxPrior',
     'DecoderLayer',
     'DeformableAttention',
     'EncoderLayer',

@@ -5,7 +5,10 @@ from mmdet.models.layers import MLP
 from mmengine.model import BaseModule, bias_init_with_prob
 from torch import Tensor, nn
 
+from mmmaskdino.ops.device import without_autocast
 from mmmaskdino.structures import StagePrediction
+
+from .box_prior import BoxPrior
 
 
 class PredictionHeads(BaseModule):
@@ -16,15 +19,24 @@ class PredictionHeads(BaseModule):
         cls_out_channels (int): Classes, with the no-object class of softmax models.
         mask_dims (int | None): Channels of the mask features; None: no masks.
         prior_prob (float | None): Probability of each class at the start of focal training; None leaves the bias at 0.
+        box_prior (BoxPrior | None): Adds channels to the mask embeddings that tell where the query's box is.
     """
 
-    def __init__(self, dim: int, cls_out_channels: int, mask_dims: int | None, prior_prob: float | None) -> None:
+    def __init__(
+        self,
+        dim: int,
+        cls_out_channels: int,
+        mask_dims: int | None,
+        prior_prob: float | None,
+        box_prior: BoxPrior | None = None,
+    ) -> None:
         super().__init__()
         self.prior_prob = prior_prob
         self.norm = nn.LayerNorm(dim)
         self.classify = nn.Linear(dim, cls_out_channels)
         self.locate = MLP(dim, dim, 4, 3)
         self.embed_mask = MLP(dim, dim, mask_dims, 3) if mask_dims is not None else None
+        self.box_prior = box_prior
 
     def init_weights(self) -> None:
         """Boxes start at their references, classes at their prior."""
@@ -57,6 +69,8 @@ class PredictionHeads(BaseModule):
             StagePrediction: The stage's prediction.
         """
         mask_embeds = None if self.embed_mask is None else self.embed_mask(queries)
+        if self.box_prior is not None:
+            mask_embeds = torch.cat([mask_embeds.float(), self.box_prior.embed(queries, boxes)], -1)
         return StagePrediction(self.classify(queries), boxes, mask_embeds)
 
     def initial_stage(self, content: Tensor, boxes: Tensor) -> StagePrediction:
@@ -81,4 +95,7 @@ class PredictionHeads(BaseModule):
 
 def decode_masks(mask_embeds: Tensor, mask_features: Tensor) -> Tensor:
     """Mask logit maps: (bs, num_queries, mask_dims), (bs, mask_dims, h, w) -> (bs, num_queries, h, w)."""
+    if mask_embeds.dtype == mask_features.dtype == torch.float32:  # under autocast: those of a box prior
+        with without_autocast(mask_embeds):
+            return torch.einsum('bqc,bchw->bqhw', mask_embeds, mask_features)
     return torch.einsum('bqc,bchw->bqhw', mask_embeds, mask_features)

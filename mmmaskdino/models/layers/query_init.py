@@ -14,7 +14,7 @@ from mmmaskdino.structures import Memory, QueryInit, StagePrediction
 from .pixel_decoder import cell_centers
 from .prediction_heads import PredictionHeads, decode_masks
 
-INITIAL_BOXES = ('predicted', 'tight', 'bitmask', 'mask2box')
+INITIAL_BOXES = ('predicted', 'tight', 'bitmask', 'mask2box', 'cut', 'quantiles', 'agreed')
 
 
 @MODELS.register_module()
@@ -27,7 +27,8 @@ class EncoderQuerySelection(BaseModule):
             [0, 1] of the canvas.
         initial_boxes (str): Boxes the decoder starts from: ``predicted`` by the selected tokens, or mask-enhanced, the
             tight boxes of their masks: ``tight``, or ``bitmask`` and ``mask2box`` as the released weights were trained
-            with (see :func:`boxes_from_query_masks`).
+            with. Those that stray pixels cannot spoil, not in the paper: ``cut``, ``quantiles``, ``agreed`` (see
+            :func:`boxes_from_query_masks`).
         dim (int): Channels of the tokens.
 
     Raises:

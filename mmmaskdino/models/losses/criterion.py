@@ -52,6 +52,7 @@ class MaskDINOCriterion(nn.Module):
         num_points (int): Points per mask.
         oversample_ratio (float): Candidates per point of the importance sampling.
         importance_sample_ratio (float): Share of the points chosen by uncertainty.
+        box_point_share (float): Share of the points drawn in the objects' boxes (see :class:`PointSampler`).
         decouple_stuff (bool): Whether stuff carries no box loss, nor those costs of the assigner that are wrapped in
             :class:`ThingOnlyCost` (paper, section 3.4). False treats stuff like things.
 
@@ -70,6 +71,7 @@ class MaskDINOCriterion(nn.Module):
         oversample_ratio: float = 3.0,
         importance_sample_ratio: float = 0.75,
         decouple_stuff: bool = False,
+        box_point_share: float = 0.0,
     ) -> None:
         super().__init__()
         self.assigner = TASK_UTILS.build(assigner)
@@ -78,7 +80,7 @@ class MaskDINOCriterion(nn.Module):
         self.loss_iou = loss_iou and MODELS.build(loss_iou)
         self.loss_mask = loss_mask and MODELS.build(loss_mask)
         self.loss_dice = loss_dice and MODELS.build(loss_dice)
-        self.point_sampler = PointSampler(num_points, oversample_ratio, importance_sample_ratio)
+        self.point_sampler = PointSampler(num_points, oversample_ratio, importance_sample_ratio, box_point_share)
         self.decouple_stuff = decouple_stuff
 
     @property
@@ -99,7 +101,7 @@ class MaskDINOCriterion(nn.Module):
         """
         if not self.decouple_stuff:
             targets = [t._replace(is_thing=torch.ones_like(t.is_thing)) for t in targets]
-        features, masks = self._sample(output.mask_features, targets)
+        features, masks, first = self._sample(output.mask_features, targets)
         num_objects, num_denoised = self._num_objects(targets, output)
         # Hybrid matching: by class, box and mask (paper, section 3.3), of all stages together. It is the one place of a
         # training step that waits for the device.
@@ -115,7 +117,7 @@ class MaskDINOCriterion(nn.Module):
         # What is compared pair by pair is compared for all groups at once.
         of_pairs = self.loss_boxes(groups, targets)
         if self.with_masks:
-            of_pairs |= self.loss_masks(groups, features, masks)
+            of_pairs |= self.loss_masks(groups, features, masks, first)
         losses = {}
         for i, group in enumerate(groups):
             terms = {'loss_cls': self.loss_labels(group, targets)}
@@ -133,7 +135,7 @@ class MaskDINOCriterion(nn.Module):
 
     def _sample(self, mask_features: Tensor | None, targets: Sequence[Targets]):
         if not self.with_masks:
-            return None, None
+            return None, None, None
         return self.point_sampler.sample(mask_features, targets)
 
     @staticmethod
@@ -173,7 +175,11 @@ class MaskDINOCriterion(nn.Module):
         return {name: (loss * is_thing).split(sizes) for name, loss in losses.items()}
 
     def loss_masks(
-        self, groups: Sequence[Supervised], features: list[PointFeatures], masks: list[Tensor]
+        self,
+        groups: Sequence[Supervised],
+        features: list[PointFeatures],
+        masks: list[Tensor],
+        first: list[Tensor | None],
     ) -> dict[str, Sequence[Tensor]]:
         """Mask losses per pair, group by group; computed image by image, since each has its own mask features."""
         embeds = [group.of_pairs(group.stages.mask_embeds).split(group.pairs.per_image) for group in groups]
@@ -181,9 +187,9 @@ class MaskDINOCriterion(nn.Module):
         terms = dict(loss_mask=self.loss_mask, loss_dice=self.loss_dice)
         terms = {name: loss for name, loss in terms.items() if loss is not None}
         parts = []
-        for i, (feature, mask) in enumerate(zip(features, masks, strict=True)):
+        for i, (feature, mask, looked_at) in enumerate(zip(features, masks, first, strict=True)):
             embed, chosen = (torch.cat([field[i] for field in fields]) for fields in (embeds, objects))
-            losses = mask_losses(embed, feature, mask, chosen, self.point_sampler, terms)
+            losses = mask_losses(embed, feature, mask, chosen, self.point_sampler, terms, looked_at)
             parts.append({name: loss.split([len(field[i]) for field in objects]) for name, loss in losses.items()})
         return {name: [torch.cat([part[name][i] for part in parts]) for i in range(len(groups))] for name in terms}
 

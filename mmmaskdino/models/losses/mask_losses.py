@@ -54,7 +54,12 @@ class PointDiceLoss(nn.Module):
 
 
 def plain_mask_losses(
-    embeds: Tensor, features: PointFeatures, truth: Tensor, sampler: PointSampler, losses: Mapping[str, nn.Module]
+    embeds: Tensor,
+    features: PointFeatures,
+    truth: Tensor,
+    sampler: PointSampler,
+    losses: Mapping[str, nn.Module],
+    first: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The method: what a mask predicts, in the points where it is least certain, against what is there.
 
@@ -65,12 +70,13 @@ def plain_mask_losses(
         sampler (PointSampler): Chooses the points of each mask.
         losses (Mapping[str, nn.Module]): Called with logits and true values (num_masks, num_points) and
             ``reduction_override='none'``, as mmdet's are; they return losses per mask, or per point.
+        first (Tensor | None): (num_masks, points) bool, of :meth:`PointSampler.select`.
 
     Returns:
         dict[str, Tensor]: By name, (num_masks,).
     """
     logits = features.logits(embeds)
-    index = sampler.select(logits.detach())  # the most uncertain points and some random ones
+    index = sampler.select(logits.detach(), first)  # the most uncertain points and some random ones
     logits, truth = logits.gather(1, index), truth.gather(1, index)
     found = {name: loss(logits, truth, reduction_override='none') for name, loss in losses.items()}
     return {name: values.mean(1) if values.dim() == 2 else values for name, values in found.items()}
@@ -83,6 +89,7 @@ def mask_losses(
     objects: Tensor,
     sampler: PointSampler,
     losses: Mapping[str, nn.Module],
+    first: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """:func:`plain_mask_losses` of the masks of an image, some at a time.
 
@@ -96,6 +103,7 @@ def mask_losses(
         objects (Tensor): (num_masks,) int64 object of each mask.
         sampler (PointSampler): As above.
         losses (Mapping[str, nn.Module]): As above.
+        first (Tensor | None): (num_gts, points) bool, points that an object's masks look at first.
 
     Returns:
         dict[str, Tensor]: By name, (num_masks,).
@@ -104,10 +112,11 @@ def mask_losses(
         embeds = embeds.float()
         twins = {name: TWINS[type(loss)](loss) for name, loss in losses.items() if type(loss) in TWINS}
         if runs_on(embeds) and len(twins) == len(losses):
-            return host_mask_losses(embeds, features, masks, objects, sampler.select, twins)
+            return host_mask_losses(embeds, features, masks, objects, sampler.select, twins, first)
 
         def some_losses(embeds: Tensor, objects: Tensor) -> dict[str, Tensor]:
-            return plain_mask_losses(embeds, features, masks[objects], sampler, losses)
+            of_objects = None if first is None else first[objects]
+            return plain_mask_losses(embeds, features, masks[objects], sampler, losses, of_objects)
 
         found = []
         for part in parts(len(embeds), masks.shape[1], embeds):

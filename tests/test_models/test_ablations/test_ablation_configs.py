@@ -62,6 +62,10 @@ MEANINGS = {
         'denoising.box_noise': (0.4, 1.0),
     },
     'box-noise-1': {'denoising.box_noise': (0.4, 1.0)},
+    'box-prior': {'box_prior': (ABSENT, 'BoxPrior')},
+    'points-in-boxes': {'criterion.box_point_share': (ABSENT, 0.5), 'model.test_cfg.box_margin': (ABSENT, 0.1)},
+    'mask-weight-2': {'criterion.loss_mask.loss_weight': (5, 2), 'criterion.loss_dice.loss_weight': (5, 2)},
+    'cut-starts': {'query_init.initial_boxes': (MASK_ENHANCED, 'cut')},
     'mask-matching-weight-2': {
         'criterion.assigner.match_costs': (COSTS, [*COSTS[:3], ('PointBCECost', 2), ('PointDiceCost', 2)])
     },

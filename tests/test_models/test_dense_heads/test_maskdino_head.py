@@ -141,7 +141,7 @@ def test_attention_masks_follow_the_targets(make_head, make_features, make_targe
     points = torch.rand(1, 64, 2)
     sampler = head.criterion.point_sampler
     sampler.draw = lambda bs, device: points.expand(bs, -1, -1)
-    sampler.select = lambda logits: torch.arange(logits.shape[1]).expand(len(logits), -1)
+    sampler.select = lambda logits, first: torch.arange(logits.shape[1]).expand(len(logits), -1)
     (empty,) = make_targets([0])
 
     def total(targets, images):
@@ -224,3 +224,27 @@ def test_shared_values_are_set_once(make_head, key):
     part, name = key.split('.')
     with pytest.raises(ValueError, match=rf'{part} must not set .*{name}.*panoptic_head'):
         make_head({key: 8})
+
+
+def test_box_prior_reaches_every_stage_and_all_that_reads_masks(make_head, make_features, make_targets):
+    """Masks of all stages gain the same five channels, the loss reads them, and boxes learn nothing from masks."""
+    head = make_head({'box_prior': dict(type='BoxPrior'), 'query_init.initial_boxes': 'cut'})
+    features, targets = make_features(), make_targets([3, 1])
+    output = head.forward_train(features, targets)
+    channels = {x.shape[-1] for x in (s.mask_embeds for s in (output.encoder, output.matching, output.denoising))}
+    assert channels == {21} and output.mask_features.shape[1] == 21
+    losses = head.criterion(output, targets)
+    sum(loss for name, loss in losses.items() if name.endswith(('loss_mask', 'loss_dice'))).backward()
+    assert head.heads.box_prior.weigh.weight.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in head.heads.locate.layers[-1].parameters())
+
+
+def test_box_prior_needs_masks_and_known_keys(head_config):
+    with pytest.raises(ValueError, match='has no use for panoptic_head.box_prior'):
+        MODELS.build(head_config({'box_prior': dict(type='BoxPrior')}, 'detection'))
+    with pytest.raises(TypeError, match='sharpness'):
+        MODELS.build(head_config({'box_prior': dict(type='BoxPrior', sharpness=2)}))
+    with pytest.raises(ValueError, match='box_prior must not set'):
+        MODELS.build(head_config({'box_prior': dict(type='BoxPrior', dim=8)}))
+    with pytest.raises(TypeError, match='box_points'):
+        MODELS.build(head_config({'criterion.box_points': 0.5}))

@@ -44,7 +44,7 @@ def fix_points(criterion):
     """The same points at every call, and all of them in the loss."""
     points = torch.rand(1, criterion.point_sampler.num_points, 2)
     criterion.point_sampler.draw = lambda bs, device: points.expand(bs, -1, -1)
-    criterion.point_sampler.select = lambda logits: torch.arange(logits.shape[1]).expand(len(logits), -1)
+    criterion.point_sampler.select = lambda logits, first: torch.arange(logits.shape[1]).expand(len(logits), -1)
     return points
 
 
@@ -92,7 +92,7 @@ def test_every_term_of_a_matched_stage(make_criterion, make_targets):
     criterion, output, targets = make_criterion(), random_output(1, encoder=False), make_targets([3, 2])
     points = fix_points(criterion)
     losses = criterion(output, targets)
-    features, masks = criterion.point_sampler.sample(output.mask_features, targets)
+    features, masks, _ = criterion.point_sampler.sample(output.mask_features, targets)
     pairs = criterion.match(output.matching, targets, features, masks)
 
     stage, boxes, giou, bce, dice = one_stage(output), 0, 0, 0, 0
@@ -237,7 +237,7 @@ def test_matching_looks_at_the_first_points_alone(make_criterion, make_targets):
     criterion, output, targets = make_criterion(), random_output(1, encoder=False), make_targets([3, 1])
     seen = []
     criterion.assigner.assign = lambda stages, targets, features, masks: seen.extend([*features, *masks])
-    features, masks = criterion.point_sampler.sample(output.mask_features, targets)
+    features, masks, _ = criterion.point_sampler.sample(output.mask_features, targets)
     criterion.match(output.matching, targets, features, masks)
     num_points, drawn = criterion.point_sampler.num_points, masks[0].shape[1]
     logits = [f.logits(torch.randn(2, 16)) for f in seen[:2]]

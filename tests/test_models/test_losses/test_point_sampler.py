@@ -24,7 +24,7 @@ def test_recorded_uncertain_points(golden_ops):
     sampler.draw = lambda bs, device: draws
     # Each recorded mask has candidates of its own, so each is an image with one mask here.
     targets = [of_masks(torch.ones(1, 9, 11, dtype=torch.bool))] * 3
-    features, _ = sampler.sample(record['logits'], targets)
+    features, _, _ = sampler.sample(record['logits'], targets)
     for image, sampled in enumerate(features):
         logits = sampled.logits(torch.ones(1, 1))
         index = sampler.select(logits)
@@ -89,7 +89,7 @@ def test_samples_per_image():
     masks = [torch.rand(3, 32, 48) > 0.5, torch.zeros(0, 32, 48, dtype=torch.bool)]
     points = sampler.draw(2, torch.device('cpu'))
     sampler.draw = lambda bs, device: points
-    got_features, got_masks = sampler.sample(features, [of_masks(m) for m in masks])
+    got_features, got_masks, _ = sampler.sample(features, [of_masks(m) for m in masks])
     assert [m.shape for m in got_masks] == [(3, 15), (0, 15)]
     embeds = torch.randn(5, 16)
     assert [f.logits(embeds).shape for f in got_features] == [(5, 15)] * 2
@@ -107,7 +107,7 @@ def test_ignored_pixels_have_no_points_and_no_say():
     sampler = PointSampler(num_points=400, oversample_ratio=2.0, importance_sample_ratio=0.5)
     ignored = ringed(torch.rand(8, 12) > 0.6)
     position = torch.stack(torch.meshgrid(torch.arange(8.0), torch.arange(12.0), indexing='ij'))
-    (where,), (got,) = sampler.sample(position[None], [of_masks(~ignored[None], ignored)])
+    (where,), (got,), _ = sampler.sample(position[None], [of_masks(~ignored[None], ignored)])
     y, x = where.logits(torch.eye(2)).round().long()
     assert not ignored[y, x].any()
     # A border to unlabelled pixels is no border of the mask.
@@ -132,10 +132,12 @@ def test_selection_takes_no_gradient():
     assert not PointSampler(20, 3.0, 0.75).select(logits).requires_grad
 
 
-@pytest.mark.parametrize('settings', [(0, 3.0, 0.75), (10, 0.5, 0.75), (10, 3.0, 1.5), (10, 3.0, -0.1)])
+@pytest.mark.parametrize(
+    'settings', [(0, 3.0, 0.75), (10, 0.5, 0.75), (10, 3.0, 1.5), (10, 3.0, -0.1), (10, 3.0, 0.5, 1.1)]
+)
 def test_rejected_settings(settings):
-    ranges = 'point sampling needs num_points >= 1, oversample_ratio >= 1 and importance_sample_ratio in [0, 1], '
-    with pytest.raises(ValueError, match=re.escape(f'{ranges}got {settings[0]}, {settings[1]} and {settings[2]}')):
+    got = 'got {}, {}, {} and {}'.format(*settings, *[0.0] * (4 - len(settings)))
+    with pytest.raises(ValueError, match='importance_sample_ratio and box_share.*' + re.escape(got)):
         PointSampler(*settings)
 
 
@@ -166,3 +168,37 @@ def test_as_many_points_where_equal_candidates_are_as_many_as_those_that_are_mis
     logits[3] = 0  # 20 smallest, and none of the three other masks
     chosen = PointSampler(num_points=5, oversample_ratio=4.0, importance_sample_ratio=1.0).select(logits)
     assert all(len(set(row.tolist())) == 5 and row.max() < 20 for row in chosen)
+
+
+BOX = torch.tensor([[0.5, 0.25, 0.5, 0.25]])  # grown by a tenth of its size on each side: 0.2 to 0.8, 0.1 to 0.4
+
+
+def test_all_points_in_grown_boxes_by_hand():
+    sampler = PointSampler(num_points=1, oversample_ratio=2.0, importance_sample_ratio=1.0, box_share=1.0)
+    sampler.draw = lambda bs, device: torch.tensor([[[0.0, 0.0], [0.5, 0.5]]])
+    position = torch.stack(torch.meshgrid((torch.arange(40) + 0.5) / 40, (torch.arange(60) + 0.5) / 60, indexing='ij'))
+    targets = of_masks(torch.zeros(1, 80, 120, dtype=torch.bool))._replace(boxes=BOX)
+    (where,), _, (first,) = sampler.sample(position[None], [targets])
+    y, x = where.logits(torch.eye(2))
+    torch.testing.assert_close(x, torch.tensor([0.2, 0.5]))
+    torch.testing.assert_close(y, torch.tensor([0.1, 0.25]))
+    assert first.tolist() == [[True, True]]
+
+
+def test_own_object_first_and_stuff_everywhere():
+    sampler = PointSampler(num_points=1, oversample_ratio=2.0, importance_sample_ratio=1.0, box_share=1e-9)
+    sampler.draw = lambda bs, device: torch.tensor([[[0.19, 0.2], [0.79, 0.39]]])
+    targets = of_masks(torch.zeros(2, 8, 12, dtype=torch.bool))
+    targets = targets._replace(boxes=BOX.expand(2, -1), is_thing=torch.tensor([True, False]))
+    *_, (first,) = sampler.sample(torch.zeros(1, 1, 2, 3), [targets])
+    assert first.tolist() == [[False, True], [True, True]]
+    # The point in the box is chosen although it is certain, and where there is none, the least certain one.
+    assert sampler.select(torch.tensor([[0.1, 9.0]] * 2), first).tolist() == [[1], [0]]
+    assert sampler.select(torch.tensor([[9.0, 0.1]]), torch.zeros(1, 2, dtype=torch.bool)).tolist() == [[1]]
+
+
+def test_without_objects_points_stay_uniform():
+    sampler = PointSampler(num_points=4, oversample_ratio=2.0, importance_sample_ratio=0.5, box_share=1.0)
+    targets = of_masks(torch.zeros(0, 8, 12, dtype=torch.bool))
+    _, (masks,), (first,) = sampler.sample(torch.zeros(1, 1, 2, 3), [targets])
+    assert masks.shape == first.shape == (0, 10)

@@ -26,8 +26,9 @@ NAMES = dict(
 def wrap(small_config: Callable, make_model: Callable) -> Callable[[str], nn.Module]:
     """A small model of a task, wrapped."""
 
-    def _wrap(task: str) -> nn.Module:
+    def _wrap(task: str, **head: dict) -> nn.Module:
         cfg = small_config(NAMES[task])
+        cfg.model.get('panoptic_head', {}).update(head)
         if task != 'semantic':
             cfg.model.test_cfg.update(max_per_image=20)
         model = make_model(cfg).eval()
@@ -119,6 +120,17 @@ def test_results_turn_with_the_image(task, direction, wrap, batch_of, image) -> 
             turned['pred_instances.scores'], upright['pred_instances.scores'], atol=1e-3, rtol=1e-2
         )
         assert len(upright['pred_instances.scores']) == 20
+
+
+def test_masks_turn_with_their_boxes(wrap, batch_of, image) -> None:
+    """A model whose masks know their boxes: all parts of a view turn together."""
+    tta = wrap('panoptic', box_prior=dict(type='BoxPrior', strength=3.0))
+    tta.panoptic_fusion_head.settings = replace(tta.panoptic_fusion_head.settings, box_margin=0.1)
+    views = [(1, None), (1, 'diagonal')]
+    upright = results(tta.test_step(batch_of('panoptic', image, views))[0])
+    turned = results(tta.test_step(batch_of('panoptic', image.flip([1, 2]), views))[0])
+    masks, mirrored = upright['pred_instances.masks'], turned['pred_instances.masks'].flip([1, 2])
+    assert masks.any() and (masks == mirrored).float().mean() > 0.99
 
 
 def test_a_batch_of_images(wrap, batch_of, image) -> None:
