@@ -1,4 +1,4 @@
-"""Export a model to ONNX: tools/deployment/export.py --config C --weights W --out model.onnx; as `mmmaskdino export`."""
+"""Export a model to ONNX, like `mmmaskdino export`: tools/deployment/export.py --config C --weights W --out F.onnx."""
 
 import sys
 
