@@ -52,7 +52,7 @@ def test_wrong_command_lines(argv: list[str], capsys: pytest.CaptureFixture) -> 
     assert 'usage: mmmaskdino' in capsys.readouterr().err
 
 
-def test_what_a_person_can_mend_is_one_message() -> None:
+def test_what_a_person_can_fix_is_one_message() -> None:
     assert stopped('train', 'toy.py') == 'mmmaskdino train: config file toy.py does not exist'
     assert 'checkpoint toy.pth does not exist' in stopped('test', 'toy.py', 'toy.pth')
     assert 'expects a name that ends with .pkl' in stopped('test', 'toy.py', __file__, '--out', 'toy.json')

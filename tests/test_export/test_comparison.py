@@ -115,3 +115,5 @@ def test_mask_logits_far_beyond_certainty_are_alike(raw):
     assert compare_raw(raw, found, True)['mask_logits'] == 0
     found['mask_logits'][0, 0, 0] = -29
     assert compare_raw(raw, found, True)['mask_logits'] == pytest.approx(1)
+    found['mask_logits'][0, 0, 0] = -np.inf
+    assert compare_raw(raw, found, True)['mask_logits'] == np.inf

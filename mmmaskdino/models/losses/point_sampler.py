@@ -108,6 +108,7 @@ class PointSampler:
         """
         candidates = logits[:, : self.num_candidates]
         if first is not None:
+            # Far above any logit in a mask's own box; float32 still tells those of the others apart.
             candidates = candidates.abs() + 1e4 * ~first[:, : self.num_candidates]
         important = smallest(candidates, self.num_important)
         random = torch.arange(self.num_candidates, logits.shape[1], device=logits.device)
