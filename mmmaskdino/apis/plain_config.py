@@ -48,7 +48,7 @@ class PlainConfig(Config):
             raise ValueError(
                 f'the config in {origin} was not read: {error}. Plain values alone are read; give the config as a file'
             ) from error
-        return cls.of(Config(values, filename=origin))
+        return cls.of(Config(values, cfg_text=text, filename=origin))
 
 
 def _plain_value(node: ast.expr) -> Any:
