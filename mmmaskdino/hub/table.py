@@ -124,7 +124,7 @@ def find_entry(name: str) -> Entry:
     """
     table, plain = read_table(), name.removeprefix(SCHEME)
     if plain not in table:
-        raise ValueError(f'no model has the name {plain}{did_you_mean(plain, table)}. `mmmaskdino models` lists all')
+        raise ValueError(f'no model has the name {plain} (`mmmaskdino models` lists all){did_you_mean(plain, table)}')
     return table[plain]
 
 
