@@ -24,8 +24,8 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmmaskdino.apis.plain_config import PlainConfig
-from mmmaskdino.engine.stop_signals import StopSignals, within
-from mmmaskdino.engine.worker_processes import end_workers
+from mmmaskdino.engine.data_loading import end_workers
+from mmmaskdino.engine.stopping import StopSignals, within
 
 # The hooks that mmengine adds unless they are None.
 _HOOKS_OF_MMENGINE = {'runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint'}
