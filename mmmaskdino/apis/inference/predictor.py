@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,11 +16,11 @@ from mmengine.registry import DefaultScope
 from mmengine.structures import BaseDataElement
 from torch import Tensor
 
-from mmmaskdino.apis.launch import load_config
+from mmmaskdino.apis.launch import open_model
 from mmmaskdino.apis.tta import tta_pipeline
 from mmmaskdino.datasets.files import DataError
-from mmmaskdino.datasets.image_depth import RemarkCounts
 from mmmaskdino.datasets.image_loading import LoadCheckedImage
+from mmmaskdino.datasets.image_reading import RemarkCounts
 from mmmaskdino.datasets.pipelines import dataset_with_pipeline, step_name
 
 from .drawing import draw_result
@@ -64,15 +63,16 @@ class _Item(NamedTuple):
 class Predictor:
     """A trained model that predicts for images of any origin.
 
-    >>> predictor = Predictor('maskdino_r50_coco_panoptic.py', 'maskdino_r50_coco_panoptic.pth', score_thr=0.5)
+    >>> predictor = Predictor('maskdino_r50_coco_panoptic', score_thr=0.5)
     >>> prediction = predictor('photo.jpg')
     >>> print(prediction.sample.pred_instances.scores)
 
     The results are those of mmdet's `DetInferencer` and mmseg's `MMSegInferencer` for the same thresholds.
 
     Args:
-        config: Config file, or a config.
-        weights: Checkpoint file or URL.
+        config: Name of a model (`mmmaskdino models`), work directory, published folder or checkpoint that holds its
+            config; with weights: config file, name of a config, or a config.
+        weights: Checkpoint file, URL, name of a model or work directory; None for those of the model.
         device: 'cpu' or 'cuda:0', for example; None for the first GPU, or else the CPU.
         kinds: Results wanted, some of 'panoptic', 'instances', 'semantic'; None for what the config says.
         score_thr: Lowest score of an instance, in [0, 1]; None for 0.3.
@@ -90,7 +90,7 @@ class Predictor:
     def __init__(
         self,
         config: str | Path | Config,
-        weights: str | Path,
+        weights: str | Path | None = None,
         device: str | None = None,
         kinds: Sequence[str] | None = None,
         score_thr: float | None = None,
@@ -101,7 +101,7 @@ class Predictor:
         cfg_options: dict[str, Any] | None = None,
         tta: bool = False,
     ) -> None:
-        cfg = _read_config(config, cfg_options)
+        cfg, weights = open_model(config, weights, cfg_options)
         thresholds = dict(
             score_thr=score_thr, max_per_image=max_per_image, object_mask_thr=object_mask_thr, overlap_thr=overlap_thr
         )
@@ -243,15 +243,6 @@ class Predictor:
             Prediction(item.name, item.image, sample.cpu(), item.size)
             for item, sample in zip(batch, samples, strict=True)
         ]
-
-
-def _read_config(config: str | Path | Config, options: dict[str, Any] | None) -> Config:
-    """The config with its options; a given one is left as it is."""
-    if not isinstance(config, Config):
-        return load_config(config, options)
-    cfg = copy.deepcopy(config)
-    cfg.merge_from_dict(options or {})
-    return cfg
 
 
 def _without_annotations(transforms: list[dict]) -> list[dict]:

@@ -8,6 +8,7 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import PixelData
 from torch import nn
 
+from mmmaskdino.models.dense_heads.maskdino_head import valid_sizes
 from mmmaskdino.models.seg_heads.image_queries import ImageFrames, ImageQueries
 from mmmaskdino.ops.mask_strips import best_classes
 
@@ -58,7 +59,7 @@ class MaskDINOTTA(ViewsTTA):
         model = self.module
         batch = model.data_preprocessor(batch, False)
         inputs, samples = batch['inputs'], batch['data_samples']
-        prediction, mask_features = model.panoptic_head.predict(model.extract_feat(inputs), samples)
+        prediction, mask_features = model.panoptic_head(model.extract_feat(inputs), valid_sizes(samples))
         fields = (*prediction, mask_features)
         views = []
         for i, sample in enumerate(samples):
