@@ -1,5 +1,6 @@
 """What a long run is kept from: values that are not finite, a history that grows without end."""
 
+import functools
 import itertools
 import math
 from collections.abc import Sequence
@@ -80,17 +81,21 @@ class NonFiniteHook(SafetyHook):
         Args:
             runner: The runner.
         """
-        wrapper = runner.optim_wrapper
+        wrapper, optimizer = runner.optim_wrapper, runner.optim_wrapper.optimizer
         clips_norm = wrapper.clip_grad_kwargs and wrapper.grad_name == 'grad_norm'
+        step = optimizer.step
 
-        def guard(optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
+        @functools.wraps(step)
+        def guarded_step(*args: Any, **kwargs: Any) -> Any:
             history = runner.message_hub.get_scalar('train/grad_norm') if clips_norm else None
             norm = history.current() if clips_norm else _gradient_norm(runner.model, optimizer)
             self._has_stepped = math.isfinite(norm)
             if not self._has_stepped:
                 optimizer.zero_grad(set_to_none=True)  # parameters without gradient are left alone by every optimiser
+            return step(*args, **kwargs)
 
-        wrapper.optimizer.register_step_pre_hook(guard)
+        # Not by a hook of the optimiser: torch.compile of torch 2.1 takes the hooks away.
+        optimizer.step = guarded_step
         self._norms = [(buffer, buffer.clone()) for buffer in _running_statistics(runner.model)]
 
     def before_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:

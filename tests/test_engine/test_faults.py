@@ -70,6 +70,29 @@ def losses(num: int, **others: float) -> dict[str, torch.Tensor]:
     return {f'loss_{i}': torch.rand(()) for i in range(num)} | {k: torch.tensor(v) for k, v in others.items()}
 
 
+def test_an_optimiser_that_calls_no_hooks(make_runner):
+    """As all of them once torch.compile of torch 2.1 was used."""
+
+    class Unhooked(torch.optim.SGD):
+        def step(self):
+            return super().step.__wrapped__(self)
+
+        step.hooked = True  # torch's mark
+
+    runner, hook = make_runner(None), NonFiniteHook()
+    weight = runner.model.weight
+    runner.optim_wrapper.optimizer = Unhooked(runner.model.parameters(), lr=0.1)
+    hook.before_train(runner)
+    for factor, is_left_out in ((math.nan, True), (1.0, False)):
+        before = weight.clone()
+        hook.before_train_iter(runner, 7)
+        (factor * runner.model(torch.ones(1, 2)).sum()).backward()
+        runner.optim_wrapper.optimizer.step()
+        hook.after_train_iter(runner, 7, outputs=losses(1))
+        assert torch.equal(weight, before) == is_left_out
+    assert hook.num_skipped == 1
+
+
 @pytest.mark.parametrize(('clip_grad', 'waits'), [(dict(max_norm=1.0), 1), (None, 2)])
 def test_one_wait_for_all_losses_and_one_for_the_norm_unless_it_is_clipped(make_runner, clip_grad, waits):
     runner, hook = make_runner(clip_grad), NonFiniteHook()
