@@ -17,6 +17,7 @@ from torch import Tensor
 from mmmaskdino.apis.tta import tta_model
 from mmmaskdino.converters import read_checkpoint
 from mmmaskdino.converters.target import read_dataset_meta
+from mmmaskdino.hub import local_weights
 
 KINDS = ('panoptic', 'instances', 'semantic')
 SWITCHES = dict(panoptic='panoptic_on', instances='instance_on', semantic='semantic_on')
@@ -70,7 +71,7 @@ def is_semantic(cfg: Config) -> bool:
 
 
 def build_model(cfg: Config, weights: str | Path, device: str, tta: bool = False) -> BaseModel:
-    """The model for prediction; nothing is downloaded but weights that have a URL.
+    """The model for prediction; nothing is downloaded but weights that have a name or a URL, and those once.
 
     Args:
         cfg: A config of this package.
@@ -84,7 +85,10 @@ def build_model(cfg: Config, weights: str | Path, device: str, tta: bool = False
     Raises:
         ValueError: The weights do not fit the model.
     """
-    with get_local_path(str(weights)) if '://' in str(weights) else nullcontext(weights) as path:
+    path = local_weights(str(weights))
+    with (
+        get_local_path(str(weights)) if path is None and '://' in str(weights) else nullcontext(path or weights) as path
+    ):
         checkpoint = read_checkpoint(path)
     cfg.model.backbone.init_cfg = None
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
