@@ -5,10 +5,10 @@ from __future__ import annotations
 import errno
 import io
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -167,51 +167,70 @@ def test_files_are_verified_against_the_receipt(table, official) -> None:
         cache.verify_files(cached_model(entry))
 
 
-FETCH = """
-import os, sys, torch
-from mmmaskdino.hub import cache, fetch_model, find_entry
-moment = sys.argv[1]
-if moment == 'converting':
-    torch.save = lambda content, file: (open(file, 'wb').write(b'half'), os.kill(os.getpid(), 9))
-elif moment == 'before the receipt':
-    cache._write = lambda *args: os.kill(os.getpid(), 9)
-print(fetch_model(find_entry('pets')))
-"""
+def start(entry, prepare=lambda: None) -> multiprocessing.Process:
+    """Fetch in another process, as a rank of a training does."""
+
+    def run() -> None:
+        prepare()
+        fetch_model(entry)
+
+    process = multiprocessing.get_context('fork').Process(target=run)
+    process.start()
+    return process
 
 
-def start_fetch(moment: str, home: Path, project_root: Path) -> subprocess.Popen:
-    command = [sys.executable, '-W', 'ignore', '-c', FETCH, moment]
-    return subprocess.Popen(command, cwd=project_root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def die(*args) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('moment', ['downloading', 'converting', 'before the receipt'])
-def test_killed_at_any_moment(table, official, home, project_root, server, moment: str) -> None:
-    content = official()
-    entry = table(NAME, content)
-    if moment == 'downloading':
-        server.stall_after = len(content) // 2
-    with start_fetch(moment, home, project_root) as process:
-        if moment == 'downloading':
-            server.stalled.wait(120)
-            process.kill()
-            server.stall_after = None
-        assert process.wait(120) == -signal.SIGKILL
-    assert cached_model(entry) is None
+def die_while_converting() -> None:
+    torch.save = lambda content, file: (Path(file).write_bytes(b'half'), die())
+
+
+def die_before_the_receipt() -> None:
+    cache._write = die
+
+
+@pytest.mark.parametrize('prepare', [die_while_converting, die_before_the_receipt])
+def test_killed_after_the_download(table, official, home: Path, server, prepare) -> None:
+    entry = table(NAME, official())
+    process = start(entry, prepare)
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL and cached_model(entry) is None
     assert torch.load(fetch_model(entry), weights_only=True)['state_dict']
     assert files_in(home) == ['pets.pth', 'receipt.json']
-    resumed = [asked for _, asked in server.requests]
-    assert len(resumed) == (2 if moment == 'downloading' else 1), 'what was fetched is not lost'
+    assert len(server.requests) == 1, 'what was fetched is not lost'
 
 
-@pytest.mark.slow
-def test_several_processes_at_once_fetch_once(table, official, home, project_root, server) -> None:
-    """As the ranks of a training do."""
-    table(NAME, official())
-    processes = [start_fetch('none', home, project_root) for _ in range(2)]
-    outputs = [process.communicate(timeout=200) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
-    assert len({output for output, _ in outputs}) == 1 and len(server.requests) == 1
+def test_killed_while_downloading(table, official, home: Path, server) -> None:
+    content = official(padding=torch.zeros(1_000_000))  # longer than what is read at once
+    entry = table(NAME, content)
+    server.stall_after = 3_000_000
+    process = start(entry)
+    part = home / 'models' / NAME / 'pets.part.pth'
+    while not (part.exists() and part.stat().st_size >= download.CHUNK):
+        assert process.is_alive()
+        time.sleep(0.02)
+    process.kill()
+    process.join(60)
+    server.stall_after = None
+    assert cached_model(entry) is None
+    fetch_model(entry)
+    assert [bool(asked) for _, asked in server.requests] == [False, True], 'goes on where it was'
+    assert files_in(home) == ['pets.pth', 'receipt.json']
+
+
+def test_several_processes_at_once_fetch_once(table, official, home: Path, server) -> None:
+    entry = table(NAME, official())
+    server.stall_after = 1000
+    processes = [start(entry) for _ in range(3)]
+    assert server.stalled.wait(60)
+    time.sleep(0.2)
+    server.stall_after = None
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0, 0, 0] and len(server.requests) == 1
+    assert cached_model(entry)
 
 
 def test_addresses_of_ones_own_are_fetched_once(server, home: Path) -> None:

@@ -214,7 +214,12 @@ def test_files_of_this_machine(fetch, tmp_path: Path) -> None:
     fetch(Remote('a.pth', (str(tmp_path / 'a.pth'),), md5=MD5))
 
 
-HOLDER = 'import sys, filelock; filelock.FileLock(sys.argv[1]).acquire(); print("held", flush=True); sys.stdin.read()'
+HOLDER = """
+import sys, filelock
+with filelock.FileLock(sys.argv[1]):
+    print('held', flush=True)
+    sys.stdin.read()
+"""
 
 
 def hold(path: Path) -> subprocess.Popen:
