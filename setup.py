@@ -9,6 +9,7 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 MIM_SOURCES = ('configs', 'tools', 'model-index.yml')
+TESTED = ('tests', 'export', 'page', 'photos', 'docs')  # requirement files
 
 
 class BuildWithMim(build_py):
@@ -72,8 +73,9 @@ setup(
         'classic': read_requirements('classic.txt', 'mm(?!cv)|ftfy|regex'),
         'export': read_requirements('export.txt'),
         'page': read_requirements('page.txt'),
+        'photos': read_requirements('photos.txt'),
         'docs': read_requirements('docs.txt'),
-        'tests': [line for name in ('tests', 'export', 'page', 'docs') for line in read_requirements(f'{name}.txt')],
+        'tests': [line for name in TESTED for line in read_requirements(f'{name}.txt')],
     },
     cmdclass={'build_py': BuildWithMim},
     zip_safe=False,

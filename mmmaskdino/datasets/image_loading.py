@@ -1,7 +1,6 @@
 """Reading images so that a missing, damaged or mismatching file is an error that names it."""
 
 import functools
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import mmcv
@@ -10,8 +9,7 @@ from mmcv.transforms import LoadImageFromFile
 from mmdet.registry import TRANSFORMS
 
 from mmmaskdino.datasets.files import MAX_PIXELS
-from mmmaskdino.datasets.image_depth import RemarkCounts, RemarkLog, find_losses
-from mmmaskdino.datasets.image_reading import read_image
+from mmmaskdino.datasets.image_reading import RemarkCounts, RemarkLog, find_losses, read_image
 
 
 @TRANSFORMS.register_module()
@@ -67,25 +65,3 @@ class LoadCheckedImage(LoadImageFromFile):
         results['img_shape'] = image.shape[:2]
         results['ori_shape'] = image.shape[:2]
         return results
-
-
-def with_checked_image_loader(pipeline: Sequence[dict | Callable]) -> list[dict | Callable]:
-    """Put :class:`LoadCheckedImage` in the place of mmcv's loader, with the same arguments.
-
-    Configs keep naming `LoadImageFromFile`, because mmdet's inference finds the loader by that name.
-
-    Args:
-        pipeline: Transform configs or built transforms.
-
-    Returns:
-        A new list; the given configs are unchanged.
-    """
-    return [
-        {**transform, 'type': LoadCheckedImage} if isinstance(transform, dict) and _is_loader(transform) else transform
-        for transform in pipeline
-    ]
-
-
-def _is_loader(transform: dict) -> bool:
-    name = transform['type']
-    return name is LoadImageFromFile or (isinstance(name, str) and name.split('.')[-1] == 'LoadImageFromFile')

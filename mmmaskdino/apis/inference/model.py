@@ -18,6 +18,7 @@ from mmmaskdino.apis.tta import tta_model
 from mmmaskdino.converters import read_checkpoint
 from mmmaskdino.converters.target import read_dataset_meta
 from mmmaskdino.hub import local_weights
+from mmmaskdino.models.utils import head_of
 
 KINDS = ('panoptic', 'instances', 'semantic')
 SWITCHES = dict(panoptic='panoptic_on', instances='instance_on', semantic='semantic_on')
@@ -96,7 +97,7 @@ def build_model(cfg: Config, weights: str | Path, device: str, tta: bool = False
         load_weights(model, checkpoint.tensors, f'{weights} and the model of {cfg.filename}')
         if tta:
             model = MODELS.build(dict(tta_model(cfg), module=model))
-    model.dataset_meta = dataset_meta(cfg, checkpoint.meta, _num_classes(model))
+    model.dataset_meta = dataset_meta(cfg, checkpoint.meta, head_of(model).num_classes)
     return revert_sync_batchnorm(model).to(device).eval()
 
 
@@ -145,10 +146,6 @@ def dataset_meta(cfg: Config, meta: dict[str, Any], num_classes: int) -> dict[st
     if found.get('palette') is not None and len(found['palette']) != num_classes:
         del found['palette']
     return found
-
-
-def _num_classes(model: BaseModel) -> int:
-    return (model.decode_head if hasattr(model, 'decode_head') else model.panoptic_head).num_classes
 
 
 def default_device() -> str:

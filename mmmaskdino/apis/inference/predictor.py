@@ -19,8 +19,9 @@ from torch import Tensor
 from mmmaskdino.apis.launch import open_model
 from mmmaskdino.apis.tta import tta_pipeline
 from mmmaskdino.datasets.files import DataError
-from mmmaskdino.datasets.image_depth import RemarkCounts
 from mmmaskdino.datasets.image_loading import LoadCheckedImage
+from mmmaskdino.datasets.image_reading import RemarkCounts
+from mmmaskdino.datasets.pipelines import dataset_with_pipeline, step_name
 
 from .drawing import draw_result
 from .model import KINDS, SWITCHES, apply_settings, build_model, default_device
@@ -107,7 +108,7 @@ class Predictor:
         apply_settings(cfg, kinds, thresholds)
         self.limits = limits or Limits()
         self.limits.check()
-        steps = _without_annotations(_test_pipeline(cfg))
+        steps = _without_annotations(list(dataset_with_pipeline(cfg.test_dataloader.dataset).pipeline))
         self.model = build_model(cfg, weights, device or default_device(), tta)
         self.dataset_meta = self.model.dataset_meta
         self._windows = (cfg.model.get('test_cfg') or {}).get('mode') == 'slide'
@@ -244,15 +245,8 @@ class Predictor:
         ]
 
 
-def _test_pipeline(cfg: Config) -> list[dict]:
-    dataset = cfg.test_dataloader.dataset
-    while 'pipeline' not in dataset and 'dataset' in dataset:
-        dataset = dataset.dataset
-    return list(dataset.pipeline)
-
-
 def _without_annotations(transforms: list[dict]) -> list[dict]:
-    kept = [step for step in transforms[1:] if not step['type'].rpartition('.')[2].startswith('Load')]
+    kept = [step for step in transforms[1:] if not step_name(step).startswith('Load')]
     return [transforms[0], *kept]
 
 
@@ -260,7 +254,7 @@ def _with_views(cfg: Config, transforms: list[dict]) -> list[dict]:
     if 'tta_pipeline' not in cfg:
         return tta_pipeline(transforms)
     *first, last = cfg.tta_pipeline
-    slots = [[step for step in slot if not step['type'].startswith('Load')] for slot in last['transforms']]
+    slots = [[step for step in slot if not step_name(step).startswith('Load')] for slot in last['transforms']]
     return [*first, dict(last, transforms=[slot for slot in slots if slot])]
 
 

@@ -7,8 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from mmmaskdino.datasets.files import DataError
-from mmmaskdino.datasets.folders import walk
+from mmmaskdino.datasets.files import DataError, walk
 from mmmaskdino.evaluation.output_files import result_names
 
 from .reading import Limits, check_size
