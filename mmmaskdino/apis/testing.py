@@ -11,6 +11,7 @@ from mmengine.evaluator import BaseMetric, DumpResults
 from mmengine.hooks import LoggerHook
 from mmengine.runner import Runner
 
+from mmmaskdino.apis.given_files import check_weights
 from mmmaskdino.apis.launch import build_runner, load_config, prepare_launcher
 from mmmaskdino.apis.tta import enable_tta
 from mmmaskdino.datasets.files import DataError
@@ -53,9 +54,7 @@ def check_files(checkpoint: str, out: str | None) -> None:
     Raises:
         ValueError: Naming the file.
     """
-    if '://' not in checkpoint and not Path(checkpoint).is_file():
-        found = ', '.join(sorted(map(str, Path(checkpoint).parent.glob('*.pth')))) or 'none'
-        raise ValueError(f'checkpoint {checkpoint} does not exist; checkpoints in its folder: {found}')
+    check_weights(checkpoint)
     if out is not None and Path(out).suffix not in ('.pkl', '.pickle'):
         raise ValueError(f'--out expects a name that ends with .pkl or .pickle, got {out}')
 

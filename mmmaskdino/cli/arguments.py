@@ -4,6 +4,10 @@ import argparse
 
 from mmengine.config import DictAction
 
+from mmmaskdino.apis.given_files import check_config, check_weights
+from mmmaskdino.cli.messages import errors_as_messages
+from mmmaskdino.devices import check_name
+
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that training and testing share: `--cfg-options`, `--launcher` and `--local-rank`."""
@@ -53,4 +57,25 @@ def add_tta_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
     """Add `--device`."""
-    parser.add_argument('--device', help='cpu or cuda:0, for example; default: the first GPU, or else the CPU')
+    parser.add_argument(
+        '--device', help='cpu, cuda, the number of a GPU or mps, for example; default: the first GPU, or else the CPU'
+    )
+
+
+def check_given(config: str | None = None, weights: str | None = None, device: str | None = None) -> None:
+    """Reject what cannot be followed, before anything is imported that takes seconds.
+
+    Args:
+        config: Config file.
+        weights: Checkpoint file or address.
+        device: As of `--device`.
+
+    Raises:
+        CommandError: With what is wrong.
+    """
+    with errors_as_messages(ValueError):
+        if config is not None:
+            check_config(config)
+        if weights is not None:
+            check_weights(weights)
+        check_name(device)

@@ -25,6 +25,11 @@ OPTIONAL = {
     'onnx': ('export to ONNX', EXPORT),
     'onnxruntime': ('running and checking exported models', EXPORT),
     'openvino': ('checking exported models in OpenVINO', EXPORT),
+    'gradio': ('the page to try a model', 'pip install "mmmaskdino[page]"'),
+    'tensorboard': ('curves of a training in TensorBoard', 'pip install "mmmaskdino[tensorboard]"'),
+    'wandb': ('curves of a training in Weights & Biases', 'pip install "mmmaskdino[wandb]"'),
+    'pandas': ('results as tables', 'pip install "mmmaskdino[pandas]"'),
+    'supervision': ('results as supervision.Detections', 'pip install "mmmaskdino[supervision]"'),
 }
 OTHERS = ('torch', 'torchvision', 'numpy', 'scipy', 'pycocotools', 'timm', 'pillow', 'opencv-python')
 

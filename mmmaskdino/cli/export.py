@@ -18,7 +18,7 @@ import argparse
 import logging
 from typing import TYPE_CHECKING
 
-from mmmaskdino.cli.arguments import add_config_options
+from mmmaskdino.cli.arguments import add_config_options, check_given
 from mmmaskdino.cli.messages import CommandError, errors_as_messages
 
 if TYPE_CHECKING:
@@ -48,6 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--check-images', nargs='+', default=[], metavar='IMAGE', help='compare on these too, beside generated images'
     )
     add_config_options(parser)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Reject files that are not there."""
+    check_given(args.config, args.weights)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -81,9 +81,12 @@ def run_command(command: str, argv: Sequence[str] | None = None, prog: str | Non
     parser = build_parser(command, prog)
     args = parser.parse_args(argv)
     try:
+        module = _module(command)
+        if hasattr(module, 'check'):  # of what was typed, before the seconds that the import of torch takes
+            module.check(args)
         if command not in LIGHT:
             load_package()
-        return _module(command).run(args)
+        return module.run(args)
     except CommandError as error:
         raise SystemExit(printable(f'{parser.prog}: {error}')) from None
     except KeyboardInterrupt:

@@ -8,7 +8,7 @@ The page is for this machine alone; --host 0.0.0.0 opens it to the network, with
 import argparse
 from pathlib import Path
 
-from mmmaskdino.cli.arguments import add_config_options, add_device_argument
+from mmmaskdino.cli.arguments import add_config_options, add_device_argument, check_given
 from mmmaskdino.cli.messages import CommandError, errors_as_messages
 
 MAX_FILE_SIZE = '30mb'
@@ -25,6 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--max-megapixels', type=float, default=16, help='larger photographs are rejected (default: %(default)s)'
     )
     add_config_options(parser)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Reject files that are not there."""
+    check_given(args.config, args.weights, args.device)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -11,7 +11,7 @@ Several GPUs: tools/dist_test.sh CONFIG WEIGHTS NUM_PROCESSES [the same options]
 import argparse
 import os
 
-from mmmaskdino.cli.arguments import add_run_arguments, add_tta_arguments
+from mmmaskdino.cli.arguments import add_run_arguments, add_tta_arguments, check_given
 from mmmaskdino.cli.faults import faults_as_messages
 
 
@@ -28,6 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--wait-time', type=float, default=2, help='seconds each picture of --show stays')
     add_tta_arguments(parser)
     add_run_arguments(parser)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Reject files that are not there."""
+    check_given(args.config, args.checkpoint)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ Several GPUs: tools/dist_train.sh CONFIG NUM_PROCESSES [the same options]; slurm
 import argparse
 import os
 
-from mmmaskdino.cli.arguments import add_run_arguments
+from mmmaskdino.cli.arguments import add_run_arguments, check_given
 from mmmaskdino.cli.faults import faults_as_messages
 
 
@@ -32,6 +32,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='go on from this checkpoint or, without a path, from the last one in the work dir if there is one',
     )
     add_run_arguments(parser)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Reject files that are not there."""
+    check_given(args.config)
 
 
 def run(args: argparse.Namespace) -> int:

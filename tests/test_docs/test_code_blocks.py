@@ -23,7 +23,7 @@ from mmmaskdino.cli.main import COMMANDS, build_parser
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / 'README.md', ROOT / 'configs' / 'maskdino' / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 # Programs of others; their options are not ours to check.
-OTHER_PROGRAMS = {'mim', 'python3.11', 'source', 'trtexec'}
+OTHER_PROGRAMS = {'mim', 'python3.11', 'source', 'tensorboard', 'trtexec'}
 # Launchers: the arguments they need, the places of those that are their own, and the script that gets the others.
 LAUNCHERS = {
     'dist_train.sh': (2, {1}, 'train.py'),

@@ -13,7 +13,10 @@ def arguments(make_predictor, tmp_path, monkeypatch):
     """`--config` and `--weights` of a model, which is not built again."""
     predictor = make_predictor()
     monkeypatch.setattr('mmmaskdino.apis.inference.Predictor', lambda *args, **options: predictor)
-    return ['--config', str(tmp_path / 'maskdino_test.py'), '--weights', 'weights.pth']
+    files = [tmp_path / 'maskdino_test.py', tmp_path / 'weights.pth']
+    for file in files:
+        file.touch()
+    return ['--config', str(files[0]), '--weights', str(files[1])]
 
 
 def test_serves_this_machine_alone_by_default(arguments, monkeypatch):
