@@ -11,8 +11,7 @@ from mmengine.evaluator import BaseMetric, DumpResults
 from mmengine.hooks import LoggerHook
 from mmengine.runner import Runner
 
-from mmmaskdino.apis.given_files import check_weights
-from mmmaskdino.apis.launch import build_runner, load_config, prepare_launcher
+from mmmaskdino.apis.launch import build_runner, open_model, prepare_launcher
 from mmmaskdino.apis.tta import enable_tta
 from mmmaskdino.datasets.files import DataError
 
@@ -26,9 +25,8 @@ def build_test_config(args: Namespace) -> Config:
     Raises:
         ValueError: A file is missing or an option cannot be followed.
     """
-    check_files(args.checkpoint, args.out)
-    cfg = load_config(args.config, args.cfg_options, args.work_dir)
-    cfg.load_from = args.checkpoint
+    cfg, weights = open_model(args.config, args.checkpoint, args.cfg_options, args.work_dir)
+    cfg.load_from = weights
     apply_tta_arguments(cfg, args)
     if args.show or args.show_dir:
         draw_predictions(cfg, args)
@@ -46,17 +44,6 @@ def apply_tta_arguments(cfg: Config, args: Namespace) -> None:
         enable_tta(cfg, args.tta_scales, args.tta_flips)
     elif args.tta_scales is not None or args.tta_flips is not None:
         raise ValueError('--tta-scales and --tta-flips need --tta')
-
-
-def check_files(checkpoint: str, out: str | None) -> None:
-    """Reject a checkpoint that is not there, and an output file that could not be written, before anything is built.
-
-    Raises:
-        ValueError: Naming the file.
-    """
-    check_weights(checkpoint)
-    if out is not None and Path(out).suffix not in ('.pkl', '.pickle'):
-        raise ValueError(f'--out expects a name that ends with .pkl or .pickle, got {out}')
 
 
 def draw_predictions(cfg: Config, args: Namespace) -> None:

@@ -4,9 +4,9 @@ import argparse
 
 from mmengine.config import DictAction
 
-from mmmaskdino.apis.given_files import check_config, check_weights
-from mmmaskdino.cli.messages import errors_as_messages
-from mmmaskdino.devices import check_name
+from mmmaskdino.hub import resolve_model
+
+DEFAULT_MODEL = 'maskdino_r50_coco_panoptic'
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +30,33 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         metavar='KEY=VALUE',
         help='change config values, for example train_cfg.max_iters=9000 randomness.seed=1',
     )
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `--model`, `--config` and `--weights`."""
+    parser.add_argument(
+        '--model',
+        metavar='NAME',
+        help='name of a model (mmmaskdino models), work directory, published folder, or checkpoint that holds its '
+        f'config; default, without --config and --weights: {DEFAULT_MODEL}',
+    )
+    parser.add_argument('--config', help='file or name of a config')
+    parser.add_argument('--weights', help='checkpoint file, URL, work directory or name of a model')
+
+
+def chosen_model(args: argparse.Namespace) -> tuple[str | None, str | None]:
+    """Model and weights of the options that :func:`add_model_arguments` adds, as `resolve_model` takes them.
+
+    Raises:
+        ValueError: They contradict each other, or something of them does not exist.
+    """
+    if args.model and (args.config or args.weights):
+        raise ValueError('give either --model or --config and --weights')
+    chosen = (args.model or args.config, args.weights)
+    if chosen == (None, None):
+        chosen = (DEFAULT_MODEL, None)
+    resolve_model(*chosen)
+    return chosen
 
 
 def add_tta_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,22 +87,3 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--device', help='cpu, cuda, the number of a GPU or mps, for example; default: the first GPU, or else the CPU'
     )
-
-
-def check_given(config: str | None = None, weights: str | None = None, device: str | None = None) -> None:
-    """Reject what cannot be followed, before anything is imported that takes seconds.
-
-    Args:
-        config: Config file.
-        weights: Checkpoint file or address.
-        device: As of `--device`.
-
-    Raises:
-        CommandError: With what is wrong.
-    """
-    with errors_as_messages(ValueError):
-        if config is not None:
-            check_config(config)
-        if weights is not None:
-            check_weights(weights)
-        check_name(device)

@@ -6,7 +6,6 @@ mmmaskdino convert mine.pth official.pth --config CONFIG --from mmmaskdino
 
 import argparse
 
-from mmmaskdino.cli.arguments import check_given
 from mmmaskdino.cli.messages import errors_as_messages
 
 
@@ -20,11 +19,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('target', help='file to write (.pth)')
     parser.add_argument('--config', required=True, help='config whose model gets the weights, or had them')
     parser.add_argument('--from', dest='kind', choices=list(KINDS), metavar='KIND', help='default: found out')
-
-
-def check(args: argparse.Namespace) -> None:
-    """Reject files that are not there."""
-    check_given(args.config)
 
 
 def run(args: argparse.Namespace) -> int:

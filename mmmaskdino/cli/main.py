@@ -82,8 +82,8 @@ def run_command(command: str, argv: Sequence[str] | None = None, prog: str | Non
     args = parser.parse_args(argv)
     try:
         module = _module(command)
-        if hasattr(module, 'check'):  # of what was typed, before the seconds that the import of torch takes
-            module.check(args)
+        if hasattr(module, 'check_arguments'):  # what is wrong is said before the seconds that importing models takes
+            module.check_arguments(args)
         if command not in LIGHT:
             load_package()
         return module.run(args)

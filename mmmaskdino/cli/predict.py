@@ -1,9 +1,9 @@
 """Predict for images and videos; write pictures and, on request, result files.
 
-  mmmaskdino predict photo.jpg --config CONFIG --weights WEIGHTS --out results
-  mmmaskdino predict photos/ film.mp4 'more/**/*.png' --config CONFIG --weights WEIGHTS --out results
-  mmmaskdino predict https://example.org/photo.jpg --config CONFIG --weights WEIGHTS --out results
-  mmmaskdino predict photos/ --config CONFIG --weights WEIGHTS --out results --save pictures instances panoptic
+  mmmaskdino predict photo.jpg
+  mmmaskdino predict photos/ film.mp4 'more/**/*.png' --model work_dirs/pets
+  mmmaskdino predict https://example.org/photo.jpg --out results --save pictures instances panoptic
+  mmmaskdino predict photos/ --config CONFIG --weights WEIGHTS --draw instances --score-thr 0.5
 
 SOURCE is an image or video, a folder (and its subfolders), a pattern of names in quotes, a text file (.txt) with one of
 these per line, an http(s) address, or - for an image from the standard input.
@@ -25,8 +25,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmmaskdino.cli.arguments import add_config_options, add_device_argument, add_tta_arguments, check_given
+from mmmaskdino.cli.arguments import (
+    add_config_options,
+    add_device_argument,
+    add_model_arguments,
+    add_tta_arguments,
+    chosen_model,
+)
 from mmmaskdino.cli.messages import errors_as_messages
+from mmmaskdino.devices import check_name
 from mmmaskdino.plain_text import printable
 
 if TYPE_CHECKING:
@@ -38,9 +45,8 @@ KINDS = ('panoptic', 'instances', 'semantic')
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument('sources', nargs='+', metavar='SOURCE', help='what to predict for, see above')
-    parser.add_argument('--config', required=True, help='config file')
-    parser.add_argument('--weights', required=True, help='checkpoint file or URL')
-    parser.add_argument('--out', required=True, help='folder of the results')
+    add_model_arguments(parser)
+    parser.add_argument('--out', default='results', help='folder of the results (default: %(default)s)')
     parser.add_argument('--overwrite', action='store_true', help='replace results of an earlier run in --out')
     parser.add_argument('--quiet', action='store_true', help='no line for each image')
     parser.add_argument(
@@ -90,14 +96,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_options(parser)
 
 
-def check(args: argparse.Namespace) -> None:
-    """Find what is to be predicted; reject what is not there."""
-    from mmmaskdino.apis.inference.sources import find_images
+def check_arguments(args: argparse.Namespace) -> None:
+    """Find what is to be predicted; reject what is not there, and results that are."""
+    from mmmaskdino.apis.inference.sources import check_replaced, find_images, result_folders
 
-    check_given(args.config, args.weights, args.device)
     with errors_as_messages(ValueError, OSError):
-        out = Path(args.out)
-        args.found = find_images(args.sources, tuple((out / name).resolve() for name in ('pictures', *KINDS, '.')))
+        check_name(args.device)
+        args.found = find_images(args.sources, result_folders(Path(args.out)))
+        check_replaced(args.found, Path(args.out), args.save, args.overwrite)
+        chosen_model(args)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -108,8 +115,7 @@ def run(args: argparse.Namespace) -> int:
     wanted = {*args.save, args.draw} - {'pictures', None}
     with errors_as_messages(ValueError, OSError):
         predictor = Predictor(
-            args.config,
-            args.weights,
+            *chosen_model(args),
             device=args.device,
             kinds=sorted(wanted) or None,
             score_thr=args.score_thr,

@@ -10,7 +10,8 @@ from mmdet.registry import DATASETS
 from mmmaskdino.datasets.annotation_report import AnnotationReport
 from mmmaskdino.datasets.checked_dataset import CheckedDatasetMixin, iterate_transforms
 from mmmaskdino.datasets.instance_checks import InstanceChecker
-from mmmaskdino.datasets.instance_loading import with_checked_annotation_loader
+from mmmaskdino.datasets.instance_loading import LoadCheckedAnnotations
+from mmmaskdino.datasets.pipelines import replace_step
 
 
 @DATASETS.register_module()
@@ -43,7 +44,7 @@ class CheckedCocoDataset(CheckedDatasetMixin, CocoDataset):
     ) -> None:
         self.drop_unlisted_categories = drop_unlisted_categories
         self.with_masks = with_masks
-        super().__init__(pipeline=with_checked_annotation_loader(pipeline), **kwargs)
+        super().__init__(pipeline=replace_step(pipeline, 'LoadAnnotations', LoadCheckedAnnotations), **kwargs)
 
     def _check_annotations(self, content: dict, images: dict, report: AnnotationReport) -> dict[Any, list[dict]]:
         annotations = content.get('annotations', [])

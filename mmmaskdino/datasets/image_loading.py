@@ -1,6 +1,5 @@
 """Reading images so that a missing, damaged or mismatching file is an error that names it."""
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import mmcv
@@ -70,25 +69,3 @@ class LoadCheckedImage(LoadImageFromFile):
     def _decode(self, content: bytes) -> np.ndarray | None:
         image = mmcv.imfrombytes(content, flag=self.color_type, backend=self.imdecode_backend)
         return decode_with_pillow(content) if image is None and self.color_type == 'color' else image
-
-
-def with_checked_image_loader(pipeline: Sequence[dict | Callable]) -> list[dict | Callable]:
-    """Put :class:`LoadCheckedImage` in the place of mmcv's loader, with the same arguments.
-
-    Configs keep naming `LoadImageFromFile`, because mmdet's inference finds the loader by that name.
-
-    Args:
-        pipeline: Transform configs or built transforms.
-
-    Returns:
-        A new list; the given configs are unchanged.
-    """
-    return [
-        {**transform, 'type': LoadCheckedImage} if isinstance(transform, dict) and _is_loader(transform) else transform
-        for transform in pipeline
-    ]
-
-
-def _is_loader(transform: dict) -> bool:
-    name = transform['type']
-    return name is LoadImageFromFile or (isinstance(name, str) and name.split('.')[-1] == 'LoadImageFromFile')

@@ -1,7 +1,6 @@
 """Boxes, labels and masks from a COCO instance file."""
 
 import warnings
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -54,22 +53,3 @@ class LoadCheckedAnnotations(LoadAnnotations):
                 warnings.warn(f'{results["img_path"]}: annotation {name} marks no pixel and is left out', stacklevel=2)
         results['gt_masks'] = masks
         results['gt_bboxes'] = HorizontalBoxes(torch.from_numpy(extents))
-
-
-def with_checked_annotation_loader(pipeline: Sequence[dict | Callable]) -> list[dict | Callable]:
-    """Put :class:`LoadCheckedAnnotations` in the place of mmdet's loader, with the same arguments.
-
-    Args:
-        pipeline: Transform configs or built transforms.
-
-    Returns:
-        A new list; the given configs are unchanged.
-    """
-    return [
-        {**transform, 'type': LoadCheckedAnnotations} if _is_loader(transform) else transform for transform in pipeline
-    ]
-
-
-def _is_loader(transform: dict | Callable) -> bool:
-    name = transform['type'] if isinstance(transform, dict) else None
-    return name is LoadAnnotations or (isinstance(name, str) and name.split('.')[-1] == 'LoadAnnotations')

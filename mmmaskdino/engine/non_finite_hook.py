@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor, nn
@@ -27,8 +28,8 @@ class NonFiniteHook(SafetyHook):
     several processes all leave out the same steps, since they share the gradient. With mixed precision in float16 an
     overflow of the scaled gradient is no fault: the loss scale falls, and only the count in a row is bounded.
 
-    Nothing waits for the device that would not anyway: where ``clip_grad`` is set, its norm is used, and mmengine reads
-    the losses of each iteration.
+    The device is waited for once per iteration, after mmengine has read each of its losses; where ``clip_grad`` is not
+    set, once more for the norm of the gradient.
 
     Args:
         action (str): ``skip`` leaves the step out, ``stop`` ends the run with an error.
@@ -90,7 +91,7 @@ class NonFiniteHook(SafetyHook):
         Raises:
             NonFiniteError: The action is to stop, or too many steps in a row were left out.
         """
-        losses = [name for name, value in (outputs or {}).items() if not math.isfinite(value.item())]
+        losses = _not_finite(outputs or {})
         is_skipped = runner.optim_wrapper.should_update() and not self._has_stepped
         self._restore_statistics(is_faulty=bool(losses) or is_skipped)
         if not losses and not is_skipped:
@@ -120,6 +121,15 @@ class NonFiniteHook(SafetyHook):
         for buffer, last_good in self._norms:
             source, target = (last_good, buffer) if is_faulty else (buffer, last_good)
             target.copy_(source)
+
+
+def _not_finite(values: dict[str, Tensor]) -> list[str]:
+    """Names of the values that are NaN or inf."""
+    flags = [value.detach().isfinite().all() for value in values.values()]
+    if not flags:
+        return []
+    finite = torch.stack([flag.to(flags[0].device) for flag in flags]).cpu().tolist()
+    return [name for name, is_finite in zip(values, finite, strict=True) if not is_finite]
 
 
 def _gradient_norm(model: nn.Module, optimizer: Optimizer) -> float:

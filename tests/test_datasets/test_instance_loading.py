@@ -5,7 +5,6 @@ from pycocotools import mask as coco_mask
 
 from mmmaskdino.datasets import LoadCheckedAnnotations
 from mmmaskdino.datasets.files import DataError
-from mmmaskdino.datasets.instance_loading import with_checked_annotation_loader
 
 SQUARE = [2.0, 3.0, 12.5, 3.0, 12.5, 11.0, 2.0, 11.0]
 
@@ -53,10 +52,6 @@ def test_faulty_masks_are_named(results):
     assert loaded['gt_masks'].remaining().tolist() == [True, False, True]
 
 
-def test_takes_the_place_of_mmdets():
-    others = [dict(type='LoadImageFromFile'), LoadAnnotations(), dict(type='PackDetInputs')]
-    for name in ('LoadAnnotations', 'mmdet.LoadAnnotations', LoadAnnotations):
-        pipeline = with_checked_annotation_loader([dict(type=name, with_mask=True), *others])
-        assert pipeline == [dict(type=LoadCheckedAnnotations, with_mask=True), *others]
+def test_drawing_at_the_size_of_the_file_is_rejected():
     with pytest.raises(ValueError, match='remove poly2mask'):
         LoadCheckedAnnotations(with_mask=True, poly2mask=False)

@@ -242,7 +242,7 @@ def check_names(block: str) -> None:
     ('words', 'message'),
     [
         ('mmmaskdino predict photos/ --config C --weights W --out O --threshold 1', 'no option --threshold'),
-        ('mmmaskdino predict photos/ --config C', 'does not understand'),
+        ('mmmaskdino export --config C', 'does not understand'),
         ('mmmaskdino forecast photos/', 'no command forecast'),
         ('mmmaskdino train configs/maskdino/nothing.py', 'there is no configs/maskdino/nothing.py'),
         ('mmmaskdino train configs/maskdino/maskdino_r18_shapes_panoptic.py --cfg-options modle.x=1', 'modle'),

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from measuring import OperationCounter
+
+from mmmaskdino.apis.selftest import OperationCounter
 
 CONFIGS = ['maskdino_r50_coco_instance', 'maskdino_r50_coco_panoptic', 'maskdino_r50_coco_detection']
 

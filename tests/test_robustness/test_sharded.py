@@ -64,7 +64,9 @@ def test_an_old_torch_is_rejected_on_the_cpu(train_ranks, tmp_path: Path) -> Non
 @needs_cpu
 def test_sharded_training_is_training(train_ranks, read_losses, tmp_path: Path) -> None:
     """Losses, norms and weights are those of whole copies; checkpoints are files like any other; the run resumes."""
-    for work_dir, changes in (('whole', OPTIONS), ('sharded', OPTIONS | SHARDED)):
+    # Sums in another order round otherwise, which may choose another of two nearly equally uncertain points.
+    options = OPTIONS | {'model.panoptic_head.criterion.importance_sample_ratio': 0.0}
+    for work_dir, changes in (('whole', options), ('sharded', options | SHARDED)):
         hooks = {rank: Norms(tmp_path / f'{work_dir}_{rank}.norms') for rank in range(2)}
         assert train_ranks(work_dir, 2, changes, hooks=hooks) == [0, 0]
     shares = []
@@ -72,7 +74,7 @@ def test_sharded_training_is_training(train_ranks, read_losses, tmp_path: Path) 
         expected, losses = read_losses(f'whole_{rank}'), read_losses(f'sharded_{rank}')
         assert len(losses) == 4
         for iteration, values in losses.items():
-            assert values == pytest.approx(expected[iteration], rel=1e-3, abs=1e-5)
+            assert values == pytest.approx(expected[iteration], rel=1e-4, abs=1e-5)
         whole, own = (
             [json.loads(line) for line in (tmp_path / f'{name}_{rank}.norms').read_text().splitlines()]
             for name in ('whole', 'sharded')
@@ -93,7 +95,7 @@ def test_sharded_training_is_training(train_ranks, read_losses, tmp_path: Path) 
     before = [read_losses(f'sharded_{rank}') for rank in range(2)]
     for rank in range(2):
         (tmp_path / f'sharded_{rank}.jsonl').unlink()
-    assert train_ranks('sharded', 2, {**OPTIONS, **SHARDED, 'load_from': path, 'resume': True}) == [0, 0]
+    assert train_ranks('sharded', 2, {**options, **SHARDED, 'load_from': path, 'resume': True}) == [0, 0]
     for rank in range(2):
         losses = read_losses(f'sharded_{rank}')
         assert list(losses) == [2, 3]

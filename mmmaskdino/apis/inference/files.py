@@ -14,12 +14,8 @@ from mmmaskdino.output_files import OutputFolder
 from .prediction import Failure, Prediction
 from .predictor import Predictor
 from .reading import Limits, name_of
-from .sources import Found, Video, find_images
+from .sources import SAVED, Found, Video, check_replaced, find_images, picture_name, result_folders
 from .writers import InstanceWriter, Job, PanopticWriter, PictureWriter, SemanticWriter, Writer
-
-SAVED = ('pictures', 'instances', 'panoptic', 'semantic')
-# Of the saved results, the files that all images share.
-_SHARED_FILES = dict(instances='instances.json', panoptic='panoptic.json', semantic='semantic_classes.txt')
 
 
 class Summary(NamedTuple):
@@ -93,10 +89,7 @@ def predict_files(
     out = Path(out)
     found = source if isinstance(source, Found) else find_images(source, result_folders(out))
     _check_kinds(predictor, save, draw)
-    if out.exists() and not out.is_dir():
-        raise FileExistsError(f'{out} is a file; the results go into a folder (--out), choose another name')
-    if not overwrite:
-        check_replaced(found, out, save)
+    check_replaced(found, out, save, overwrite)
     failures: list[Failure] = []
     videos = _open_videos(found, predictor.limits, failures)
     folder = OutputFolder(out)
@@ -115,42 +108,16 @@ def predict_files(
                 num_done += 1
                 num_empty += result.is_empty
             if on_result:
-                picture = folder.path / picture_name(job) if 'pictures' in save else None
-                on_result(Outcome(job.file_name, result, picture, job.video is not None))
+                picture = folder.path / picture_name(job.video or job.name, job.video is not None)
+                on_result(
+                    Outcome(job.file_name, result, picture if 'pictures' in save else None, job.video is not None)
+                )
             if on_progress:
                 on_progress(number, total)
     finally:
         for writer in writers:
             writer.close()
     return Summary(num_done, failures, found.others, num_empty)
-
-
-def result_folders(out: Path) -> tuple[Path, ...]:
-    """The folders of the results, which a search for images leaves out."""
-    return tuple((out / name).resolve() for name in (*SAVED, '.'))
-
-
-def check_replaced(found: Found, out: Path, save: Sequence[str]) -> None:
-    """Reject what would replace the results of an earlier run.
-
-    Raises:
-        FileExistsError: With the files, and what to do.
-    """
-    names = [_SHARED_FILES[kind] for kind in save if kind in _SHARED_FILES]
-    if 'pictures' in save:
-        names += [picture_name(Job(file.file_name, file.name, file.name * file.is_video)) for file in found.files]
-    there = [name for name in names if (out / name).exists()]
-    if there:
-        more = f' and {len(there) - 1} more' * (len(there) > 1)
-        raise FileExistsError(
-            f'{out / there[0]}{more} would be replaced; allow it with --overwrite (overwrite=True), or choose another '
-            'folder (--out)'
-        )
-
-
-def picture_name(job: Job) -> str:
-    """Of the picture of an image, or the video that it is in, relative to the folder of the results."""
-    return f'pictures/{job.video}.mp4' if job.video else f'pictures/{job.name}.jpg'
 
 
 def _open_videos(found: Found, limits: Limits, failures: list[Failure]) -> dict[str, Video]:

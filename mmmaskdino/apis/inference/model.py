@@ -16,6 +16,7 @@ from torch import Tensor
 from mmmaskdino.apis.tta import tta_model
 from mmmaskdino.converters import read_checkpoint
 from mmmaskdino.converters.target import read_dataset_meta
+from mmmaskdino.models.utils import head_of
 
 KINDS = ('panoptic', 'instances', 'semantic')
 SWITCHES = dict(panoptic='panoptic_on', instances='instance_on', semantic='semantic_on')
@@ -91,7 +92,7 @@ def build_model(cfg: Config, weights: str | Path, device: str, tta: bool = False
         load_weights(model, checkpoint.tensors, f'{weights} and the model of {cfg.filename}')
         if tta:
             model = MODELS.build(dict(tta_model(cfg), module=model))
-    model.dataset_meta = dataset_meta(cfg, checkpoint.meta, _num_classes(model))
+    model.dataset_meta = dataset_meta(cfg, checkpoint.meta, head_of(model).num_classes)
     return revert_sync_batchnorm(model).to(device).eval()
 
 
@@ -140,7 +141,3 @@ def dataset_meta(cfg: Config, meta: dict[str, Any], num_classes: int) -> dict[st
     if found.get('palette') is not None and len(found['palette']) != num_classes:
         del found['palette']
     return found
-
-
-def _num_classes(model: BaseModel) -> int:
-    return (model.decode_head if hasattr(model, 'decode_head') else model.panoptic_head).num_classes

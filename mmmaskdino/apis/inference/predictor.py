@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,11 +16,12 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 from torch import Tensor
 
-from mmmaskdino.apis.launch import load_config
+from mmmaskdino.apis.launch import open_model
 from mmmaskdino.apis.tta import tta_pipeline
 from mmmaskdino.datasets.files import DataError
 from mmmaskdino.datasets.image_depth import Remark, RemarkCounts
 from mmmaskdino.datasets.image_loading import LoadCheckedImage
+from mmmaskdino.datasets.pipelines import dataset_with_pipeline, step_name
 from mmmaskdino.devices import choose_device
 
 from .model import KINDS, SWITCHES, apply_settings, build_model
@@ -47,7 +47,7 @@ class _Item(NamedTuple):
 class Predictor:
     """A trained model that predicts for images of any origin.
 
-    >>> predictor = Predictor('maskdino_r50_coco_panoptic.py', 'maskdino_r50_coco_panoptic.pth', score_thr=0.5)
+    >>> predictor = Predictor('maskdino_r50_coco_panoptic', score_thr=0.5)
     >>> prediction = predictor('photo.jpg')
     >>> print(prediction)
     <Prediction photo.jpg, 640 x 480: 2 dog, 1 cat, grass>
@@ -56,8 +56,9 @@ class Predictor:
     The results are those of mmdet's `DetInferencer` and mmseg's `MMSegInferencer` for the same thresholds.
 
     Args:
-        config: Config file, or a config.
-        weights: Checkpoint file or URL.
+        config: Name of a model (`mmmaskdino models`), work directory, published folder or checkpoint that holds its
+            config; with weights: config file, name of a config, or a config.
+        weights: Checkpoint file, URL, name of a model or work directory; None for those of the model.
         device: 'cpu', 'cuda', 'cuda:1', 1 or 'mps', for example; None for the first GPU, or else the CPU.
         kinds: Results wanted, some of 'panoptic', 'instances', 'semantic'; None for what the config says.
         score_thr: Lowest score of an instance, in [0, 1]; None for 0.3.
@@ -77,7 +78,7 @@ class Predictor:
     def __init__(
         self,
         config: str | Path | Config,
-        weights: str | Path,
+        weights: str | Path | None = None,
         device: str | int | None = None,
         kinds: Sequence[str] | None = None,
         score_thr: float | None = None,
@@ -90,7 +91,7 @@ class Predictor:
         tta_scales: Sequence[float] | None = None,
         tta_flips: Sequence[str] | None = None,
     ) -> None:
-        cfg = _read_config(config, cfg_options)
+        cfg, weights = open_model(config, weights, cfg_options)
         thresholds = dict(
             score_thr=score_thr, max_per_image=max_per_image, object_mask_thr=object_mask_thr, overlap_thr=overlap_thr
         )
@@ -99,7 +100,7 @@ class Predictor:
         apply_settings(cfg, kinds, thresholds)
         self.limits = limits or Limits()
         self.limits.check()
-        steps = _without_annotations(_test_pipeline(cfg))
+        steps = _without_annotations(list(dataset_with_pipeline(cfg.test_dataloader.dataset).pipeline))
         self.model = build_model(cfg, weights, choose_device(device), tta)
         self.dataset_meta = self.model.dataset_meta
         self._windows = (cfg.model.get('test_cfg') or {}).get('mode') == 'slide'
@@ -289,24 +290,8 @@ class Predictor:
         ]
 
 
-def _read_config(config: str | Path | Config, options: dict[str, Any] | None) -> Config:
-    """The config with its options; a given one is left as it is."""
-    if not isinstance(config, Config):
-        return load_config(config, options)
-    cfg = copy.deepcopy(config)
-    cfg.merge_from_dict(options or {})
-    return cfg
-
-
-def _test_pipeline(cfg: Config) -> list[dict]:
-    dataset = cfg.test_dataloader.dataset
-    while 'pipeline' not in dataset and 'dataset' in dataset:
-        dataset = dataset.dataset
-    return list(dataset.pipeline)
-
-
 def _without_annotations(transforms: list[dict]) -> list[dict]:
-    kept = [step for step in transforms[1:] if not step['type'].rpartition('.')[2].startswith('Load')]
+    kept = [step for step in transforms[1:] if not step_name(step).startswith('Load')]
     return [transforms[0], *kept]
 
 
@@ -318,7 +303,7 @@ def _with_views(
     if scales is not None or flips is not None:
         raise ValueError('the config has a tta_pipeline, which says scales and flips; change it there')
     *first, last = cfg.tta_pipeline
-    slots = [[step for step in slot if not step['type'].startswith('Load')] for slot in last['transforms']]
+    slots = [[step for step in slot if not step_name(step).startswith('Load')] for slot in last['transforms']]
     return [*first, dict(last, transforms=[slot for slot in slots if slot])]
 
 

@@ -26,6 +26,9 @@ IMAGE_SUFFIXES = {
 }
 VIDEO_SUFFIXES = {'.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm', '.wmv'}
 LIST_SUFFIXES = {'.lst', '.txt'}
+SAVED = ('pictures', 'instances', 'panoptic', 'semantic')
+# Of the saved results, the files that all images share.
+SHARED_FILES = dict(instances='instances.json', panoptic='panoptic.json', semantic='semantic_classes.txt')
 MAX_NAME = 120  # of a part of an address; file systems take 255 bytes
 
 
@@ -111,6 +114,42 @@ def find_images(
     names = result_names(file_names, what)
     files = [ImageFile(*fields) for fields in zip(paths.values(), file_names, names, strict=True)]
     return Found(files, others, root)
+
+
+def result_folders(out: Path) -> tuple[Path, ...]:
+    """The folders of results, which a search for images leaves out."""
+    return tuple((out / name).resolve() for name in (*SAVED, '.'))
+
+
+def picture_name(name: str, is_video: bool) -> str:
+    """Of the picture of an image or video, relative to the folder of the results."""
+    return f'pictures/{name}.{"mp4" if is_video else "jpg"}'
+
+
+def check_replaced(found: Found, out: Path, save: Sequence[str], overwrite: bool = False) -> None:
+    """Reject what would replace the results of an earlier run.
+
+    Args:
+        found: What is to be predicted.
+        out: Folder of the results.
+        save: Some of `SAVED`.
+        overwrite: Whether results may be replaced.
+
+    Raises:
+        FileExistsError: With the files, and what to do; or `out` is a file.
+    """
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f'{out} is a file; the results go into a folder (--out), choose another name')
+    names = [SHARED_FILES[kind] for kind in save if kind in SHARED_FILES]
+    if 'pictures' in save:
+        names += [picture_name(file.name, file.is_video) for file in found.files]
+    there = [name for name in names if not overwrite and (out / name).exists()]
+    if there:
+        more = f' and {len(there) - 1} more' * (len(there) > 1)
+        raise FileExistsError(
+            f'{out / there[0]}{more} would be replaced; allow it with --overwrite (overwrite=True), or choose another '
+            'folder (--out)'
+        )
 
 
 def _expand(

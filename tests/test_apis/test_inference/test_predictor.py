@@ -243,9 +243,7 @@ def test_what_stands_for_several_images(panoptic, make_image, tmp_path: Path) ->
     assert torch.equal(mixed[1].sample.pred_sem_seg.sem_seg, expected)
     assert mixed[3].reason.startswith('expected a path, pattern or http(s) address')
     assert repr(mixed[1]).startswith(f'<Prediction {path}, 70 x 50: ') and len(repr(mixed[1])) < 250
-    assert (
-        repr(panoptic) == '<Predictor maskdino_r18_shapes_panoptic: panoptic and instances and semantic of 10 classes>'
-    )
+    assert repr(panoptic) == '<Predictor maskdino_r18_shapes_panoptic: panoptic, instances, semantic of 10 classes>'
     assert mixed[0].seconds > 0
 
 

@@ -1,6 +1,7 @@
 import pytest
 import torch
-from measuring import OperationCounter
+
+from mmmaskdino.apis.selftest import OperationCounter
 
 
 def count(function):
