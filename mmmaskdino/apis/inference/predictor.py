@@ -19,8 +19,8 @@ from torch import Tensor
 from mmmaskdino.apis.launch import open_model
 from mmmaskdino.apis.tta import tta_pipeline
 from mmmaskdino.datasets.files import DataError
-from mmmaskdino.datasets.image_depth import Remark, RemarkCounts
 from mmmaskdino.datasets.image_loading import LoadCheckedImage
+from mmmaskdino.datasets.image_reading import Remark, RemarkCounts
 from mmmaskdino.datasets.pipelines import dataset_with_pipeline, step_name
 from mmmaskdino.devices import choose_device
 

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from mmmaskdino.datasets.panoptic_ids import ids_to_rgb
+from mmmaskdino.datasets.panoptic_png import ids_to_rgb
 from mmmaskdino.datasets.predicted import IMAGES_IN, save_drawing
 from mmmaskdino.output_files import OutputFolder
 

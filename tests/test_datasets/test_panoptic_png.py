@@ -1,12 +1,16 @@
+"""Panoptic PNGs."""
+
+import copy
 import io
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from mmmaskdino.datasets.files import DataError
-from mmmaskdino.datasets.panoptic_ids import ids_to_rgb, read_panoptic_png, rgb_to_ids
+from mmmaskdino.datasets import DataError, add_boxes
+from mmmaskdino.datasets.panoptic_png import ids_to_rgb, read_panoptic_png, rgb_to_ids
 
 
 def test_ids_follow_the_coco_formula():
@@ -86,3 +90,21 @@ def test_real_png(shared_data: Path):
     assert ids.shape == (200, 300)
     assert np.unique(ids).tolist() == [0, 1001, 1002, 5555, 70000]
     assert (ids == 70000).sum() == 6400
+
+
+def test_they_are_those_of_the_pixels(write_dataset, panoptic_content, tmp_path) -> None:
+    segments = panoptic_content['annotations'][0]['segments_info']
+    expected = copy.deepcopy(segments)
+    for segment in segments:
+        del segment['bbox'], segment['area']
+    root = write_dataset(panoptic_content)
+    assert add_boxes(root / 'annotations.json', root, tmp_path / 'out.json') == len(expected)
+    (entry,) = json.loads((tmp_path / 'out.json').read_text())['annotations']
+    assert entry['segments_info'] == expected
+
+
+def test_a_segment_without_pixels(write_dataset, panoptic_content, tmp_path) -> None:
+    panoptic_content['annotations'][0]['segments_info'][0]['id'] = 12345
+    root = write_dataset(panoptic_content)
+    with pytest.raises(DataError, match=r'a\.png: no pixel of segment 12345'):
+        add_boxes(root / 'annotations.json', root, tmp_path / 'out.json')

@@ -1,4 +1,4 @@
-"""What is said of images that three channels of 8 bits cannot hold."""
+"""What reading an image loses."""
 
 import io
 
@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from mmmaskdino.datasets.files import DataError
-from mmmaskdino.datasets.image_depth import RemarkCounts, find_losses
 from mmmaskdino.datasets.image_loading import LoadCheckedImage
+from mmmaskdino.datasets.image_reading import RemarkCounts, find_losses
 
 GREY = np.tile(np.arange(64, dtype=np.uint8) * 4, (48, 1))
 RGB = np.dstack([GREY, GREY[:, ::-1], np.full_like(GREY, 128)])
@@ -82,7 +82,7 @@ def test_what_is_rejected_says_why(tmp_path, content: bytes, reason: str) -> Non
 
 def test_each_kind_is_logged_once_or_counted(tmp_path, monkeypatch) -> None:
     logged = []
-    monkeypatch.setattr('mmmaskdino.datasets.image_depth.print_log', lambda message, *_: logged.append(message))
+    monkeypatch.setattr('mmmaskdino.datasets.image_reading.print_log', lambda message, *_: logged.append(message))
     loader, counting = LoadCheckedImage(), LoadCheckedImage()
     counting.remarks = RemarkCounts()
     for number in range(7):
