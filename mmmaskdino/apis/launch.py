@@ -271,9 +271,9 @@ def _check_options(cfg: Config, options: dict[str, Any]) -> None:
         if key in read_keys:
             continue
         if key not in cfg:
-            suggestion = did_you_mean(key, read_keys | set(cfg))
+            meant = did_you_mean(key, read_keys | set(cfg))
             raise ValueError(
-                f'--cfg-options {option}: the config has no key {key!r} and mmengine reads none{suggestion}. '
+                f'--cfg-options {option}: the config has no key {key!r} and mmengine reads none{meant}. '
                 'If your own code reads it, add it to the config file.'
             )
         warnings.warn(

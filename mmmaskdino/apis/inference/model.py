@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config
 from mmengine.fileio import get_local_path
 from mmengine.model import BaseModel, revert_sync_batchnorm
@@ -46,7 +45,7 @@ def apply_settings(cfg: Config, kinds: Sequence[str] | None, thresholds: Mapping
     given = {key: value for key, value in thresholds.items() if value is not None}
     if is_semantic(cfg):
         _reject(set(kinds or ()) - {'semantic'}, f'{cfg.filename} is a semantic model and gives no')
-        _reject(set(given), f'{cfg.filename} is a semantic model, to which do not apply:')
+        _reject(set(given), f'{cfg.filename} is a semantic model, which has no')
         return
     if cfg.model.panoptic_head.get('mask_dims', 256) is None:
         _reject(set(kinds or ()) - {'instances'}, f'{cfg.filename} is a detection model and gives no')
@@ -55,7 +54,7 @@ def apply_settings(cfg: Config, kinds: Sequence[str] | None, thresholds: Mapping
         test_cfg.update({SWITCHES[kind]: kind in kinds for kind in KINDS})
     given_kinds = {kind for kind in KINDS if test_cfg.get(SWITCHES[kind], kind == 'instances')}
     idle = {key for key in given if THRESHOLDS[key] not in given_kinds}
-    _reject(idle, f'the results are {" and ".join(sorted(given_kinds))}, to which do not apply:')
+    _reject(idle, f'the wanted results are {" and ".join(sorted(given_kinds))}, which have no')
     if 'instances' in given_kinds:
         given.setdefault('score_thr', DEFAULT_SCORE_THR)
     cfg.model.test_cfg = dict(test_cfg, **given)
@@ -146,8 +145,3 @@ def dataset_meta(cfg: Config, meta: dict[str, Any], num_classes: int) -> dict[st
     if found.get('palette') is not None and len(found['palette']) != num_classes:
         del found['palette']
     return found
-
-
-def default_device() -> str:
-    """The first GPU, or else the CPU."""
-    return 'cuda:0' if torch.cuda.is_available() else 'cpu'
