@@ -116,8 +116,9 @@ mmcv_works() {
 # One compiler process per core, as long as each finds about 2 GB of memory.
 compile_jobs() {
   local cores memory
-  cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)  # nproc would obey these, which are for training
-  memory=$(awk '/^MemAvailable/ { print int($2 / 2000000) }' /proc/meminfo)
+  cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc 2>/dev/null ||  # it would obey these, which are for training
+          getconf _NPROCESSORS_ONLN)  # macOS
+  memory=$(awk '/^MemAvailable/ { print int($2 / 2000000) }' /proc/meminfo 2>/dev/null) || memory=$cores
   echo $(( memory < 1 ? 1 : memory < cores ? memory : cores ))
 }
 
@@ -148,10 +149,12 @@ compile_mmcv() {
     echo "$mmcv torch $(torch_version)" > "$source.part/.for"
     mv "$source.part" "$source"
   fi
+  local compiler=$PWD/tools/cxx_with_torch_header.sh
+  command -v flock >/dev/null || compiler=${CXX:-c++}  # macOS: each file compiles torch's headers
   rm -rf "$wheel"
   echo "compiling $mmcv with $jobs processes, 2 to 4 minutes with two on cores of their own; log: $log"
   MMCV_WITH_OPS=1 MAX_JOBS=$jobs CUDA_VISIBLE_DEVICES=-1 HEADER_DIR=$PWD/$source \
-    CXX=$PWD/tools/cxx_with_torch_header.sh "$python" -m pip wheel -v --no-deps --no-build-isolation \
+    CXX=$compiler "$python" -m pip wheel -v --no-deps --no-build-isolation \
       --no-cache-dir -w "$wheel" "$source" 2>&1 | tee "$log" | compile_progress ||
     die "compiling mmcv failed; the last lines of $log: $(tail -n 20 "$log")"
   pip install -q --no-deps --force-reinstall "$wheel"/*.whl

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import difflib
 import gc
 import inspect
 import os
@@ -24,6 +23,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmmaskdino.apis.plain_config import PlainConfig
+from mmmaskdino.config_files import find_config, suggestion
 from mmmaskdino.engine.stop_signals import StopSignals, within
 from mmmaskdino.engine.worker_processes import end_workers
 
@@ -48,7 +48,7 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None, work_di
     """Read a config file and apply what the command line changes.
 
     Args:
-        path: The config file.
+        path: The config file, or the name of a config of the model zoo.
         options: Dotted config keys and their new values, as `mmengine.DictAction` parses `--cfg-options`.
         work_dir: Where logs and checkpoints go. Without it the config's own `work_dir` holds, and without that one
             `work_dirs/<name of the config file>`.
@@ -59,9 +59,7 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None, work_di
     Raises:
         ValueError: If the file does not exist or is no config, or an option begins with a key that nothing reads.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f'config file {path} does not exist{_suggestion(path.name, _siblings(path))}')
+    path = find_config(path)
     cfg = PlainConfig.of(_read_config(path))
     if options:
         _check_options(cfg, options)
@@ -217,9 +215,9 @@ def _check_options(cfg: Config, options: dict[str, Any]) -> None:
         if key in read_keys:
             continue
         if key not in cfg:
-            suggestion = _suggestion(key, read_keys | set(cfg))
+            nearest = suggestion(key, read_keys | set(cfg))
             raise ValueError(
-                f'--cfg-options {option}: the config has no key {key!r} and mmengine reads none{suggestion}. '
+                f'--cfg-options {option}: the config has no key {key!r} and mmengine reads none{nearest}. '
                 'If your own code reads it, add it to the config file.'
             )
         warnings.warn(
@@ -249,12 +247,3 @@ def _start_gloo(cfg: Config, launcher: str) -> None:
     }
     # mmengine's default is the rank's CUDA device, which DistributedDataParallel rejects for a model on the CPU.
     cfg.model_wrapper_cfg = {**wrapper, 'device_ids': None}
-
-
-def _siblings(path: Path) -> set[str]:
-    return {file.name for file in path.parent.glob('*.py')} if path.parent.is_dir() else set()
-
-
-def _suggestion(name: str, known: set[str]) -> str:
-    matches = difflib.get_close_matches(name, sorted(known), n=3)
-    return f'; did you mean {" or ".join(matches)}?' if matches else ''

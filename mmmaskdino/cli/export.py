@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument('--config', required=True, help='config file')
+    parser.add_argument('--config', required=True, help='config file, or its name in the model zoo')
     parser.add_argument('--weights', required=True, help='checkpoint file or URL')
     parser.add_argument('--out', required=True, metavar='FILE', help='the ONNX file')
     parser.add_argument(

@@ -16,7 +16,7 @@ MAX_FILE_SIZE = '30mb'
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument('--config', required=True, help='config file')
+    parser.add_argument('--config', required=True, help='config file, or its name in the model zoo')
     parser.add_argument('--weights', required=True, help='checkpoint file or URL')
     add_device_argument(parser)
     parser.add_argument('--host', default='127.0.0.1', help='address to listen on (default: %(default)s)')

@@ -28,7 +28,7 @@ KINDS = ('panoptic', 'instances', 'semantic')
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.add_argument('source', help='image, folder of images (and its subfolders), or video')
-    parser.add_argument('--config', required=True, help='config file')
+    parser.add_argument('--config', required=True, help='config file, or its name in the model zoo')
     parser.add_argument('--weights', required=True, help='checkpoint file or URL')
     parser.add_argument('--out', required=True, help='folder of the results')
     parser.add_argument(

@@ -17,7 +17,7 @@ from mmmaskdino.cli.faults import faults_as_messages
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file, or its name in the model zoo')
     parser.add_argument('checkpoint', help='checkpoint file or URL')
     parser.add_argument('--work-dir', help='folder of the log and the metrics; default: work_dirs/<config name>')
     parser.add_argument('--out', help='also write all predictions to this file (.pkl)')

@@ -16,7 +16,7 @@ from mmmaskdino.cli.faults import faults_as_messages
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file, or its name in the model zoo')
     parser.add_argument('--work-dir', help='folder of logs and checkpoints; default: work_dirs/<config name>')
     parser.add_argument('--amp', action='store_true', help='mixed precision (needs a GPU)')
     parser.add_argument(

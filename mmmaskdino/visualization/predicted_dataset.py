@@ -20,6 +20,7 @@ from mmengine.runner import load_checkpoint
 from mmengine.structures import BaseDataElement
 
 import mmmaskdino  # noqa: F401  registers the model
+from mmmaskdino.config_files import find_config
 from mmmaskdino.datasets import LoadCocoPanopticAnnotations
 
 from .comparison import panoptic_ground_truth
@@ -44,12 +45,12 @@ class PredictedDataset:
         """The test dataset of a config.
 
         Args:
-            config: Config file.
+            config: Config file, or the name of a config of the model zoo.
             checkpoint: Its weights.
             device: Where the model runs.
             options: Changes of the config by dotted key.
         """
-        cfg = Config.fromfile(config)
+        cfg = Config.fromfile(find_config(config))
         cfg.merge_from_dict(dict(options or {}))
         init_default_scope(cfg.get('default_scope', 'mmdet'))
         return cls(DATASETS.build(cfg.test_dataloader.dataset), build_model(cfg, str(checkpoint), device))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
-import mmmaskdino
+from mmmaskdino.config_files import CONFIGS
 from mmmaskdino.datasets.files import DataError
 from mmmaskdino.memory_model import TrainingMemory
 from mmmaskdino.plain_text import literal
@@ -20,7 +20,6 @@ from .base_config import BaseConfig
 from .checking import SplitSummary
 from .comparison import find_differences, find_unused_classes
 
-CONFIGS = Path(mmmaskdino.__file__).parent / '.mim' / 'configs' / 'maskdino'
 BASES = dict(
     instance='maskdino_r50_coco_instance_12e.py',
     detection='maskdino_r50_coco_detection.py',
@@ -51,7 +50,7 @@ class TrainingPlan:
         num_gpus: GPUs.
         epochs: None for 12, or more where those are fewer than 5000 iterations.
         load_from: Weights to start from.
-        base: Config to inherit from; None for the R50 one of the dataset's kind.
+        base: Config to inherit from, a file or a name of the model zoo; None for the R50 one of the dataset's kind.
         image_side: The longer side of the training images in pixels; None for that of the base, or less where memory is
             short.
 

@@ -135,10 +135,11 @@ def _build_writers(
         raise ValueError(f'the model gives {" and ".join(kinds)}, no {" and ".join(sorted(missing))}')
     classes = list(meta['classes'])
     writers: list[Writer] = []
-    if 'pictures' in save and video is None:
-        writers.append(PictureWriter(folder, predictor, draw, max_side))
-    elif 'pictures' in save:
-        writers.append(VideoWriter(folder, predictor, draw, max_side, video.path.stem, video.fps))
+    if 'pictures' in save:
+        if video is None:
+            writers.append(PictureWriter(folder, predictor, draw, max_side))
+        else:
+            writers.append(VideoWriter(folder, predictor, draw, max_side, video.path.stem, video.fps))
     if 'instances' in save:
         writers.append(InstanceWriter(folder, classes, images))
     if 'panoptic' in save:

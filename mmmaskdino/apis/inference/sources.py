@@ -49,7 +49,8 @@ def find_images(source: Path, left_out: tuple[Path, ...] = ()) -> tuple[list[Ima
         return [ImageFile(source, source.name, source.stem)], []
     if not source.is_dir():
         raise DataError(f'{source}: no such file or folder')
-    paths, others = [], []
+    paths: list[Path] = []
+    others: list[Path] = []
     for folder, names in walk(source, left_out=left_out):
         for name in names:
             path = folder / name
@@ -75,9 +76,11 @@ class Video:
 
     def __init__(self, path: Path, limits: Limits) -> None:
         self.path = path
-        self._capture = cv2.VideoCapture(str(path)) if path.is_file() else None
-        if self._capture is None or not self._capture.isOpened():
-            raise DataError(f'{path}: {"not a video that can be read" if path.is_file() else "no such file"}')
+        if not path.is_file():
+            raise DataError(f'{path}: no such file')
+        self._capture = cv2.VideoCapture(str(path))
+        if not self._capture.isOpened():
+            raise DataError(f'{path}: not a video that can be read')
         width, height = (int(self._get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
         check_size(str(path), width, height, limits)
 

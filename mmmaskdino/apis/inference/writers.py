@@ -78,7 +78,7 @@ class VideoWriter:
         frame = self._predictor.draw(prediction, self._kind, self._max_side)[..., ::-1]
         if self._video is None:
             size = (frame.shape[1], frame.shape[0])
-            self._video = cv2.VideoWriter(str(self._path), cv2.VideoWriter_fourcc(*'mp4v'), self._fps, size)
+            self._video = cv2.VideoWriter(str(self._path), cv2.VideoWriter.fourcc(*'mp4v'), self._fps, size)
             if not self._video.isOpened():
                 raise ValueError(f'{self._path}: OpenCV cannot write an mp4 video of {size[0]} x {size[1]} pixels')
         self._video.write(np.ascontiguousarray(frame))
