@@ -3,6 +3,7 @@
 #   tools/setup_env.sh [current|classic] [docs] [export] [page] [tests]
 # current: .venv with the maintained OneDL packages; classic: .venv-classic with the original OpenMMLab releases.
 # The further words name files of requirements/ whose packages are installed too.
+# LOCKED=1: the exact versions of requirements/quickstart-lock.txt (current packages), a set that was tried together.
 # mmcv is compiled for the CPU; docs/installation.md tells how to install for GPUs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -23,10 +24,12 @@ for extra; do
 done
 requirements=requirements/$stack.txt
 python=$venv/bin/python
+locked=()
+if [ "${LOCKED:-}" = 1 ] && [ "$stack" = current ]; then locked=(-c requirements/quickstart-lock.txt); fi
 
 # What an environment was made from: if it changes, it is completed again. The folder counts too: after a move the
 # editable install points nowhere.
-fingerprint() { { pwd; cat "$requirements" requirements/runtime.txt "$@" setup.py tools/setup_env.sh; } | cksum; }
+fingerprint() { { pwd; cat "$requirements" requirements/runtime.txt ${locked[1]+"${locked[1]}"} "$@" setup.py tools/setup_env.sh; } | cksum; }
 wanted=$(fingerprint)
 is_complete() { [ -x "$python" ] && [ "$(cat "$venv/.complete" 2>/dev/null)" = "$wanted" ]; }
 has_extra() {
@@ -182,12 +185,12 @@ PY
 
   say '3/4 mmcv with its compiled operators'
   mmcv=$(pinned '(onedl-)?mmcv')
-  install -c "$requirements" "$(pinned '(onedl-)?mmengine')" opencv-python
+  install -c "$requirements" ${locked[@]+"${locked[@]}"} "$(pinned '(onedl-)?mmengine')" opencv-python
   fix_opencv
   mmcv_works || compile_mmcv
 
   say '4/4 mmdet, mmsegmentation, mmpretrain, mmmaskdino (editable)'
-  install -r "$requirements" -r requirements/runtime.txt
+  install ${locked[@]+"${locked[@]}"} -r "$requirements" -r requirements/runtime.txt
   fix_opencv
   pip install -q --no-deps --no-build-isolation -e .
   "$python" -W ignore -c 'import mmmaskdino' >/dev/null  # checks the stack

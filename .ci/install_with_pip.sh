@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# A new environment with the newest published mmmaskdino, installed for the CPU as docs/installation.md says.
-#   .ci/install_published.sh FOLDER [REQUIREMENT]        default: mmmaskdino[current]
-# Environment: PYTHON (the interpreter, default python).
+# A new environment with mmmaskdino, installed with pip as docs/installation.md says.
+#   .ci/install_with_pip.sh FOLDER [REQUIREMENT]        default: mmmaskdino[current]
+# Environment: PYTHON (the interpreter, default python); FORCE_CUDA=1 compiles mmcv for GPUs.
 set -euo pipefail
-folder=${1:?usage: .ci/install_published.sh FOLDER [REQUIREMENT]}
+folder=${1:?usage: .ci/install_with_pip.sh FOLDER [REQUIREMENT]}
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 "${PYTHON:-python}" -m venv "$folder"
 pip() { "$folder/bin/python" -m pip --disable-pip-version-check install "$@"; }
