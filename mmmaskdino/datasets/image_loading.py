@@ -8,8 +8,7 @@ from mmcv.transforms import LoadImageFromFile
 from mmdet.registry import TRANSFORMS
 
 from mmmaskdino.datasets.files import MAX_PIXELS
-from mmmaskdino.datasets.image_depth import RemarkCounts, RemarkLog, find_losses
-from mmmaskdino.datasets.image_reading import decode_with_pillow, read_image
+from mmmaskdino.datasets.image_reading import RemarkCounts, RemarkLog, decode_with_pillow, find_losses, read_image
 
 
 @TRANSFORMS.register_module()

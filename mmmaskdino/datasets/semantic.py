@@ -11,8 +11,7 @@ from mmseg.registry import DATASETS
 
 from mmmaskdino.datasets.annotation_report import AnnotationReport
 from mmmaskdino.datasets.checked_dataset import NamedErrorsMixin
-from mmmaskdino.datasets.files import DataError
-from mmmaskdino.datasets.folders import list_files
+from mmmaskdino.datasets.files import DataError, list_files
 from mmmaskdino.datasets.image_loading import LoadCheckedImage
 from mmmaskdino.datasets.names import report_missing_files
 from mmmaskdino.datasets.pipelines import replace_step

@@ -21,7 +21,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description='Strip a checkpoint to its weights, config and class names.')
     parser.add_argument('checkpoint', help='checkpoint of a training run')
     parser.add_argument('out_dir', help='folder of the new file, <name of the config>-<hash>.pth')
-    parser.add_argument('--config', help="config file; default: the one in the checkpoint's metadata")
+    parser.add_argument('--config', help="config file or name; default: the one in the checkpoint's metadata")
     parser.add_argument(
         '--raw-weights',
         action='store_true',

@@ -14,8 +14,7 @@ from urllib.parse import unquote, urlsplit
 import cv2
 import numpy as np
 
-from mmmaskdino.datasets.files import DataError
-from mmmaskdino.datasets.folders import walk
+from mmmaskdino.datasets.files import DataError, walk
 from mmmaskdino.output_files import result_names
 
 from .journal import has_journal

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from mmmaskdino.datasets.panoptic_ids import ids_to_rgb
+from mmmaskdino.datasets.panoptic_png import ids_to_rgb
 from mmmaskdino.datasets.predicted import save_drawing
 from mmmaskdino.output_files import OutputFolder, partial_path
 
