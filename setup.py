@@ -119,8 +119,11 @@ setup(
         'export': read_requirements('export.txt'),
         'page': read_requirements('page.txt'),
         'photos': read_requirements('photos.txt'),
-        # Single packages: results as tables or detections, where the curves of a training go.
+        # A few packages each: many images, results as tables or detections, where the curves of a training go.
         'pandas': read_requirements('optional.txt', 'pandas'),
+        'parquet': read_requirements('optional.txt', 'pyarrow'),
+        'ray': read_requirements('optional.txt', 'ray|pyarrow'),
+        'serve': read_requirements('optional.txt', 'fastapi|uvicorn'),
         'supervision': read_requirements('optional.txt', 'supervision'),
         'tensorboard': read_requirements('optional.txt', 'tensorboard'),
         'wandb': read_requirements('optional.txt', 'wandb'),

@@ -22,6 +22,7 @@ COMMANDS = {
     'convert': 'convert released weights, and back',
     'export': 'write a model as ONNX, checked, for other runtimes',
     'page': 'try a model in the browser',
+    'serve': 'answer requests by HTTP with results',
     'doctor': 'show what is installed, what is missing and what fixes it',
 }
 LIGHT = ('doctor', 'data', 'models')  # work with files alone, without the seconds that importing models takes
