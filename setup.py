@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parent
 MIM_SOURCES = ('configs', 'tools', 'model-index.yml')
 # Of the repository; .github/workflows/release.yml knows it. Without it the metadata have no links into the repository.
 ADDRESS = os.environ.get('MMMASKDINO_ADDRESS', '').rstrip('/')
+TESTED = ('tests', 'export', 'page', 'photos', 'docs')  # requirement files
 
 
 class BuildWithMim(build_py):
@@ -117,8 +118,14 @@ setup(
         'classic': read_requirements('classic.txt', 'mm(?!cv)|ftfy|regex'),
         'export': read_requirements('export.txt'),
         'page': read_requirements('page.txt'),
+        'photos': read_requirements('photos.txt'),
+        # Single packages: results as tables or detections, where the curves of a training go.
+        'pandas': read_requirements('optional.txt', 'pandas'),
+        'supervision': read_requirements('optional.txt', 'supervision'),
+        'tensorboard': read_requirements('optional.txt', 'tensorboard'),
+        'wandb': read_requirements('optional.txt', 'wandb'),
         'docs': read_requirements('docs.txt'),
-        'tests': [line for name in ('tests', 'export', 'page', 'docs') for line in read_requirements(f'{name}.txt')],
+        'tests': [line for name in TESTED for line in read_requirements(f'{name}.txt')],
     },
     cmdclass={'build_py': BuildWithMim},
     zip_safe=False,

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Create or complete a virtual environment in the project's root; safe to interrupt and run again.
-#   tools/setup_env.sh [current|classic] [docs] [export] [page] [tests]
+#   tools/setup_env.sh [current|classic] [docs] [export] [page] [photos] [tests]
 # current: .venv with the maintained OneDL packages; classic: .venv-classic with the original OpenMMLab releases.
 # The further words name files of requirements/ whose packages are installed too.
 # LOCKED=1: the exact versions of requirements/quickstart-lock.txt (current packages), a set that was tried together.
@@ -18,8 +18,8 @@ case "$stack" in
 esac
 for extra; do
   case "$extra" in
-    docs | export | page | tests) ;;
-    *) echo "usage: tools/setup_env.sh [current|classic] [docs] [export] [page] [tests], got '$extra'" >&2; exit 2 ;;
+    docs | export | page | photos | tests) ;;
+    *) echo "usage: tools/setup_env.sh [current|classic] [docs|export|page|photos|tests ...], got '$extra'" >&2; exit 2 ;;
   esac
 done
 requirements=requirements/$stack.txt
@@ -34,7 +34,7 @@ wanted=$(fingerprint)
 is_complete() { [ -x "$python" ] && [ "$(cat "$venv/.complete" 2>/dev/null)" = "$wanted" ]; }
 has_extra() {
   cat "$venv/.complete-$1" "$venv/.complete-tests" 2>/dev/null |  # the packages for tests include all others
-    grep -Fx "$(fingerprint requirements/{docs,export,page,tests}.txt)" >/dev/null
+    grep -Fx "$(fingerprint requirements/{docs,export,page,photos,tests}.txt)" >/dev/null
 }
 has_all() { is_complete || return 1; for extra; do has_extra "$extra" || return 1; done; }
 if has_all "$@"; then exit 0; fi
@@ -209,6 +209,6 @@ for extra; do
     say "requirements/$extra.txt"
     install -c "$requirements" -r "requirements/$extra.txt"
     fix_opencv
-    fingerprint requirements/{docs,export,page,tests}.txt > "$venv/.complete-$extra"
+    fingerprint requirements/{docs,export,page,photos,tests}.txt > "$venv/.complete-$extra"
   fi
 done

@@ -15,13 +15,12 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset, pseudo_collate
 from mmengine.model import BaseModel
-from mmengine.registry import DATASETS, MODELS, init_default_scope
-from mmengine.runner import load_checkpoint
+from mmengine.registry import DATASETS, init_default_scope
 from mmengine.structures import BaseDataElement
 
 import mmmaskdino  # noqa: F401  registers the model
-from mmmaskdino.config_files import find_config
 from mmmaskdino.datasets import LoadCocoPanopticAnnotations
+from mmmaskdino.hub import find_config
 
 from .comparison import panoptic_ground_truth
 
@@ -45,15 +44,21 @@ class PredictedDataset:
         """The test dataset of a config.
 
         Args:
-            config: Config file, or the name of a config of the model zoo.
+            config: Config file.
             checkpoint: Its weights.
             device: Where the model runs.
             options: Changes of the config by dotted key.
+
+        Raises:
+            ValueError: The weights do not fit the model, or their file cannot be read.
         """
+        # Loaded late: what predicts imports what draws.
+        from mmmaskdino.apis.inference.model import build_model
+
         cfg = Config.fromfile(find_config(config))
         cfg.merge_from_dict(dict(options or {}))
         init_default_scope(cfg.get('default_scope', 'mmdet'))
-        return cls(DATASETS.build(cfg.test_dataloader.dataset), build_model(cfg, str(checkpoint), device))
+        return cls(DATASETS.build(cfg.test_dataloader.dataset), build_model(cfg, checkpoint, device))
 
     @property
     def metainfo(self) -> dict:
@@ -72,13 +77,6 @@ class PredictedDataset:
             if key in prediction:
                 data_sample.set_data({key: prediction.get(key)})
         return image, data_sample
-
-
-def build_model(config: Config, checkpoint: str, device: str) -> BaseModel:
-    """The trained model of mmdet or mmseg, for prediction."""
-    model = MODELS.build(config.model)
-    load_checkpoint(model, checkpoint, map_location='cpu')
-    return model.to(device).eval()
 
 
 def load_ground_truth(dataset: BaseDataset, index: int) -> tuple[np.ndarray, BaseDataElement]:

@@ -63,7 +63,7 @@ def test_the_api_has_what_is_public_and_nothing_else(site: Path) -> None:
         'apis.inference.predictor.Predictor',
         'apis.launch.load_config',
         'apis.data.checking.check_split',
-        'config_files.find_config',
+        'hub.resolve.find_config',
         'structures.StagePrediction',
         'visualization.trace.TraceRecorder',
         'models.task_modules.match_costs.PointDiceCost',

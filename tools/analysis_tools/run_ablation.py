@@ -16,7 +16,7 @@ from pathlib import Path
 from mmengine.config import Config
 from print_table import LOGGED, format_row, measured
 
-from mmmaskdino.config_files import find_config
+from mmmaskdino.hub import find_config
 
 TRAIN = Path(__file__).parents[1] / 'train.py'
 

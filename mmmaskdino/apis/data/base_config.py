@@ -8,7 +8,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from mmmaskdino.config_files import find_config
+from mmmaskdino.hub import find_config
 
 # Settings of transforms that are sizes of images in pixels. The first two are what an image has in the end.
 FINAL_SIZES = ('crop_size', 'size')

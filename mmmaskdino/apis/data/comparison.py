@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mmmaskdino.datasets.annotation_report import as_json
-from mmmaskdino.datasets.folders import IMAGE_SUFFIXES, is_leftover
+from mmmaskdino.datasets.files import IMAGE_SUFFIXES, is_leftover
 from mmmaskdino.datasets.label_values import IGNORED
 
 from .checking import SplitSummary

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
-from mmmaskdino.config_files import CONFIGS
 from mmmaskdino.datasets.files import DataError
+from mmmaskdino.hub.table import configs_folder
 from mmmaskdino.memory_model import TrainingMemory
 from mmmaskdino.plain_text import literal
 
@@ -107,7 +107,7 @@ def write_config(summaries: Sequence[SplitSummary], plan: TrainingPlan, out: Pat
         unused = find_unused_classes(summaries)
         train = replace(train, classes=tuple(name for name in train.classes if name not in unused))
     kind = train.split.kind if train.has_masks else 'detection'
-    base = BaseConfig(plan.base or CONFIGS / BASES[kind])
+    base = BaseConfig(plan.base or configs_folder() / BASES[kind])
     base.check_kind(kind)
     file_size = max(((h, w) for w, h in train.sizes), key=math.prod, default=(1, 1))
     side, batch = choose_size(plan, base, file_size)

