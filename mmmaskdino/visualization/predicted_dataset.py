@@ -44,7 +44,7 @@ class PredictedDataset:
         """The test dataset of a config.
 
         Args:
-            config: Config file, or the name of a config of the model zoo.
+            config: Config file.
             checkpoint: Its weights.
             device: Where the model runs.
             options: Changes of the config by dotted key.
