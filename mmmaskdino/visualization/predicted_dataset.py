@@ -20,6 +20,7 @@ from mmengine.structures import BaseDataElement
 
 import mmmaskdino  # noqa: F401  registers the model
 from mmmaskdino.datasets import LoadCocoPanopticAnnotations
+from mmmaskdino.devices import choose_device
 
 from .comparison import panoptic_ground_truth
 
