@@ -25,9 +25,9 @@ from mmengine.runner import Runner
 
 from mmmaskdino.apis.plain_config import PlainConfig
 from mmmaskdino.converters import read_checkpoint
-from mmmaskdino.engine.stop_signals import StopSignals, within
-from mmmaskdino.engine.worker_processes import end_workers
-from mmmaskdino.hub import find_config, find_weights, resolve_model
+from mmmaskdino.engine.data_loading import end_workers
+from mmmaskdino.engine.stopping import StopSignals, within
+from mmmaskdino.hub import find_config, find_weights, local_weights, resolve_model
 from mmmaskdino.hub.table import did_you_mean
 
 # The hooks that mmengine adds unless they are None.
@@ -72,9 +72,13 @@ def open_model(
     files = resolve_model(model, weights)
     if files.remark:
         print(files.remark, file=sys.stderr)
+    path = local_weights(files.weights)
+    if path:
+        files = resolve_model(model, weights)._replace(
+            weights=str(path)
+        )  # the options that the file tells are known now
     options = {**files.options, **(options or {})}
-    config = files.config or _config_of(files.weights)
-    return load_config(config, options, work_dir), files.weights
+    return load_config(files.config or _config_of(files.weights), options, work_dir), files.weights
 
 
 def load_config(

@@ -18,6 +18,7 @@ COMMANDS = {
     'train': 'train a model',
     'test': 'evaluate weights, also with test-time augmentation',
     'predict': 'pictures and result files for images, folders and videos',
+    'models': 'list models by name, fetch them, check what they reach',
     'data': 'check or divide a dataset, or write a config for it',
     'convert': 'convert released weights, and back',
     'export': 'write a model as ONNX, checked, for other runtimes',
@@ -34,7 +35,7 @@ TOOLS = {
     'memory': ('analysis_tools/get_memory.py', 'the batch that fits a GPU, estimated on the CPU'),
     'publish': ('model_converters/publish_model.py', 'weights for others, without what only training needs'),
 }
-LIGHT = ('doctor', 'data')  # work with files alone, without the seconds that importing models takes
+LIGHT = ('doctor', 'data', 'models')  # work with files alone, without the seconds that importing models takes
 EPILOG = """\
 mmmaskdino COMMAND --help shows the options of a command. A first round with one's own data:
 

@@ -17,12 +17,19 @@ from mmmaskdino.apis.plain_config import wrong_argument
 from mmmaskdino.apis.tta import tta_model
 from mmmaskdino.converters import read_checkpoint
 from mmmaskdino.converters.target import read_dataset_meta
+from mmmaskdino.hub import local_weights
 from mmmaskdino.models.utils import head_of
 
 KINDS = ('panoptic', 'instances', 'semantic')
 SWITCHES = dict(panoptic='panoptic_on', instances='instance_on', semantic='semantic_on')
 # Threshold -> the results that it applies to.
-THRESHOLDS = dict(score_thr='instances', max_per_image='instances', object_mask_thr='panoptic', overlap_thr='panoptic')
+THRESHOLDS = dict(
+    score_thr=('instances',),
+    max_per_image=('instances',),
+    object_mask_thr=('panoptic',),
+    overlap_thr=('panoptic',),
+    box_margin=KINDS,
+)
 DEFAULT_SCORE_THR = 0.3  # mmdet's, of the pictures that its inferencer draws
 # Only training reads these, so weights that others released may lack them.
 TRAINING_ONLY = '.denoising.'
@@ -49,11 +56,12 @@ def apply_settings(cfg: Config, kinds: Sequence[str] | None, thresholds: Mapping
         return
     if cfg.model.panoptic_head.get('mask_dims', 256) is None:
         _reject(set(kinds or ()) - {'instances'}, f'{cfg.filename} is a detection model and gives no')
+        _reject(set(given) & {'box_margin'}, f'{cfg.filename} is a detection model, without masks to cut:')
     test_cfg = dict(cfg.model.get('test_cfg') or {})
     if kinds:
         test_cfg.update({SWITCHES[kind]: kind in kinds for kind in KINDS})
     given_kinds = {kind for kind in KINDS if test_cfg.get(SWITCHES[kind], kind == 'instances')}
-    idle = {key for key in given if THRESHOLDS[key] not in given_kinds}
+    idle = {key for key in given if given_kinds.isdisjoint(THRESHOLDS[key])}
     _reject(idle, f'the wanted results are {" and ".join(sorted(given_kinds))}, which have no')
     if 'instances' in given_kinds:
         given.setdefault('score_thr', DEFAULT_SCORE_THR)
@@ -71,7 +79,7 @@ def is_semantic(cfg: Config) -> bool:
 
 
 def build_model(cfg: Config, weights: str | Path, device: str, tta: bool = False) -> BaseModel:
-    """The model for prediction; nothing is downloaded but weights that have a URL.
+    """The model for prediction; nothing is downloaded but weights that have a name or a URL, and those once.
 
     Args:
         cfg: A config of this package.
@@ -85,7 +93,10 @@ def build_model(cfg: Config, weights: str | Path, device: str, tta: bool = False
     Raises:
         ValueError: The weights do not fit the model.
     """
-    with get_local_path(str(weights)) if '://' in str(weights) else nullcontext(weights) as path:
+    path = local_weights(str(weights))
+    with (
+        get_local_path(str(weights)) if path is None and '://' in str(weights) else nullcontext(path or weights) as path
+    ):
         checkpoint = read_checkpoint(path)
     cfg.model.backbone.init_cfg = None
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
