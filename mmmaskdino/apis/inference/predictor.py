@@ -23,6 +23,7 @@ from mmmaskdino.datasets.image_loading import LoadCheckedImage
 from mmmaskdino.datasets.image_reading import Remark, RemarkCounts
 from mmmaskdino.datasets.pipelines import dataset_with_pipeline, step_name
 from mmmaskdino.devices import choose_device
+from mmmaskdino.hub.huggingface import fetch_published
 
 from .model import KINDS, SWITCHES, apply_settings, build_model
 from .prediction import Failure, Prediction
@@ -110,6 +111,20 @@ class Predictor:
             self._loader, self._pipeline = _build_pipeline(steps, self.limits)
         self.remarks = self._loader.remarks = RemarkCounts()
         self._what = Path(cfg.filename or 'model').stem
+
+    @classmethod
+    def from_hub(cls, repo_id: str, revision: str | None = None, **options: Any) -> Predictor:
+        """A model that was published on the Hugging Face Hub with `publish_model.py`; needs huggingface_hub.
+
+        Args:
+            repo_id: `organisation/name`.
+            revision: Branch, tag or commit; None for the main branch.
+            options: As of the class, but for `config` and `weights`.
+
+        Raises:
+            ValueError: It cannot be fetched or is no model of this package.
+        """
+        return cls(fetch_published(repo_id, revision), **options)
 
     @property
     def kinds(self) -> tuple[str, ...]:
