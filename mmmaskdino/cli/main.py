@@ -19,6 +19,7 @@ COMMANDS = {
     'test': 'evaluate weights, also with test-time augmentation',
     'predict': 'pictures and result files for images, folders and videos',
     'models': 'list models by name, fetch them, check what they reach',
+    'configs': 'list the configs that come with the package',
     'data': 'check or divide a dataset, or write a config for it',
     'convert': 'convert released weights, and back',
     'export': 'write a model as ONNX, checked, for other runtimes',
@@ -36,7 +37,12 @@ TOOLS = {
     'memory': ('analysis_tools/get_memory.py', 'the batch that fits a GPU, estimated on the CPU'),
     'publish': ('model_converters/publish_model.py', 'weights for others, without what only training needs'),
 }
-LIGHT = ('doctor', 'data', 'models')  # work with files alone, without the seconds that importing models takes
+LIGHT = (
+    'configs',
+    'doctor',
+    'data',
+    'models',
+)  # work with files alone, without the seconds that importing models takes
 EPILOG = """\
 mmmaskdino COMMAND --help shows the options of a command. A first round with one's own data:
 
