@@ -14,6 +14,7 @@ from mmmaskdino.version import __version__
 
 INTERRUPTED = 130  # what shells report of a program that was ended with Ctrl-C
 COMMANDS = {
+    'quickstart': 'from a folder of photographs to a trained small model and its pictures',
     'train': 'train a model',
     'test': 'evaluate weights, also with test-time augmentation',
     'predict': 'pictures and result files for images, folders and videos',
@@ -23,7 +24,7 @@ COMMANDS = {
     'page': 'try a model in the browser',
     'doctor': 'show what is installed, what is missing and what fixes it',
 }
-LIGHT = ('doctor', 'data')  # work with files alone, without the seconds that importing models takes
+LIGHT = ('doctor', 'data', 'quickstart')  # work with files alone, without the seconds that importing models takes
 EPILOG = """\
 mmmaskdino COMMAND --help shows the options of a command. A first round with one's own data:
 
@@ -128,5 +129,5 @@ def _module(command: str) -> ModuleType:
 
 
 def _command_list() -> str:
-    lines = (f'  {name:10}{what}\n' for name, what in COMMANDS.items())
+    lines = (f'  {name:12}{what}\n' for name, what in COMMANDS.items())
     return f'commands:\n{"".join(lines)}\n'
