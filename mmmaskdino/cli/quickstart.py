@@ -201,7 +201,7 @@ def _report(args: argparse.Namespace, config: Path, out: Path) -> int:
     path, config, weights, longer = (shlex.quote(str(p)) for p in (args.path, config, checkpoint, f'{out}_longer'))
     print(
         f"""
-What next
+What next (mmmaskdino is on the PATH of the environment: source .venv/bin/activate, where tools/quickstart.sh made it)
   new images        mmmaskdino predict PHOTOS/ --config {config} --weights {weights} --out results
   go on for longer  mmmaskdino quickstart {path} --minutes 60 --load-from {weights} --out {longer}
   a larger model    mmmaskdino data config {path} --out larger.py --gpu-memory 16     (ResNet-50; for a GPU)

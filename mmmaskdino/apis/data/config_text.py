@@ -130,10 +130,11 @@ def write_config(summaries: Sequence[SplitSummary], plan: TrainingPlan, out: Pat
         schedule = _schedule_part(train.num_images, batch, plan)
     write = dict(panoptic=_panoptic_part, semantic=_semantic_part).get(kind, _instance_part)
     part = write(train, val, batch, _pipeline_changes(base, side, train, recipe), base, recipe)
+    steps = f'; {batch} images in a step of each of {plan.num_gpus} process(es)' * bool(recipe)
     root = _folder(str(train.split.root))
     text = '\n'.join(
         [
-            f'# {kind.capitalize()} data: {train.num_images} training images, {len(train.classes)} classes.',
+            f'# {kind.capitalize()} data: {train.num_images} training images, {len(train.classes)} classes{steps}.',
             f'_base_ = {literal(_path_from(base.path, out))}',
             f'data_root = {literal(root)}',
             *part.lines,
@@ -353,7 +354,7 @@ def _head(recipe: SmallRecipe) -> dict[str, Any]:
     return dict(
         query_init=dict(num_queries=recipe.num_queries, proposal_sizes=list(recipe.proposal_sizes)),
         denoising=dict(num_queries=recipe.num_queries),
-        criterion=dict(num_points=recipe.num_points),
+        criterion=dict(num_points=recipe.num_points, box_point_share=recipe.box_point_share),
         box_prior=dict(type='BoxPrior') if recipe.box_prior else None,
     )
 
@@ -374,13 +375,11 @@ def _head_values(recipe: SmallRecipe | None) -> dict[str, Any]:
 def _small_schedule_part(recipe: SmallRecipe, plan: TrainingPlan) -> Part:
     interval = math.ceil(recipe.iters / max(1, round(recipe.iters / STEPS_OF_EVALUATION)))
     saving, warm_up = min(interval, STEPS_OF_CHECKPOINT), max(1, min(100, recipe.iters // 5))
+    first, second = '_base_.param_scheduler[0]', '_base_.param_scheduler[1]'
     lines = [
-        f'# {recipe.batch} images in a step of each of {plan.num_gpus} process(es).',
-        f'max_iters = {recipe.iters}',
         f'optim_wrapper = dict(optimizer=dict(lr={recipe.rate:.3g}))',
-        f'warm_up, anneal = _base_.param_scheduler[0], dict(_base_.param_scheduler[1], begin={warm_up}, end=max_iters)',
-        f'param_scheduler = [dict(warm_up, end={warm_up}), anneal]',
-        f'train_cfg = dict(max_iters=max_iters, val_interval={interval})',
+        f'param_scheduler = [dict({first}, end={warm_up}), dict({second}, begin={warm_up}, end={recipe.iters})]',
+        f'train_cfg = dict(max_iters={recipe.iters}, val_interval={interval})',
         f'default_hooks = dict(checkpoint=dict(interval={saving}, max_keep_ckpts=1))',
         *([f'load_from = {literal(plan.load_from)}'] if plan.load_from else []),
     ]

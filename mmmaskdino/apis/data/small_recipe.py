@@ -11,8 +11,10 @@ import numpy as np
 from .checking import SplitSummary
 from .comparison import choose_parts
 
-BATCH = 4  # of all processes together
-RATE = 1e-3  # at that batch
+BATCH = 2  # images of each process in a step: more steps teach more than larger ones
+RATE = 2e-3
+NUM_POINTS = 512  # of each mask's loss
+POINTS_OF_OBJECT = 4  # that a small object must have of these, if they are drawn anywhere
 SIDES = (256, 320, 384, 448, 512)  # of images; stride 32 divides them
 PIXELS_OF_OBJECT = 20  # root of the area, of the object in the middle; the finest tokens stand 8 pixels apart
 MANY_ALIKE = 5  # objects of one class in an image
@@ -30,6 +32,8 @@ class SmallRecipe(NamedTuple):
     """Of the queries' first boxes, as shares of the image; finest level first."""
     num_points: int
     """Of each mask's loss."""
+    box_point_share: float
+    """Of these, those drawn in the objects' boxes."""
     box_prior: bool
     """Whether masks know their query's box."""
     scales: tuple[float, float]
@@ -78,9 +82,11 @@ def choose_recipe(
     proposals = tuple(round(max(float(np.quantile(sizes, q)), 0.02), 2) for q in (0.25, 0.6, 0.9))
     reasons.append(f'first boxes of {proposals} of the image: the smaller, usual and larger boxes of the data')
 
-    num_points = int(min(max(256 * math.ceil(2 / small / 256), 256), 1024))
+    hit = small * NUM_POINTS
+    share = 0.5 if hit < POINTS_OF_OBJECT else 0.0
     reasons.append(
-        f"{num_points} points for each mask's loss: a quarter of the objects has below {small:.2%} of its image"
+        f"{NUM_POINTS} points for each mask's loss, {'half of them in the boxes of objects' if share else 'anywhere'}: "
+        f'a small object (a quarter is smaller) has {small:.2%} of its image, {hit:.2g} points'
     )
 
     alike = max((train.objects[c] / train.images[c] for c in range(train.num_things) if train.images[c]), default=0)
@@ -90,8 +96,7 @@ def choose_recipe(
         why = f'{alike:.0f} objects of a class side by side' if alike >= MANY_ALIKE else 'it helps instances'
         reasons.append(f'masks know their box (BoxPrior): {why}')
 
-    batch = max(1, BATCH // num_processes)
-    total = batch * num_processes
+    total = BATCH * num_processes
     if not iters:
         wanted = (epochs or EPOCHS) * train.num_images / total
         iters = math.ceil(wanted) if epochs else int(min(max(wanted, MIN_ITERS), MAX_ITERS))
@@ -102,8 +107,9 @@ def choose_recipe(
         f'images resized by {scales[0]} to {scales[1]} and flipped: '
         + ('seen too seldom to be learnt by heart' if passes < FEW_EPOCHS else 'few images, seen often')
     )
-    rate = RATE * math.sqrt(total / BATCH)
-    return SmallRecipe(side, num_queries, proposals, num_points, box_prior, scales, batch, rate, iters, tuple(reasons))
+    return SmallRecipe(
+        side, num_queries, proposals, NUM_POINTS, share, box_prior, scales, BATCH, RATE, iters, tuple(reasons)
+    )
 
 
 def _relative_areas(train: SplitSummary) -> np.ndarray:
