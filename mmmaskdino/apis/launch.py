@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
-import difflib
 import gc
 import inspect
 import os
@@ -24,8 +24,11 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmmaskdino.apis.plain_config import PlainConfig
-from mmmaskdino.engine.stop_signals import StopSignals, within
-from mmmaskdino.engine.worker_processes import end_workers
+from mmmaskdino.converters import read_checkpoint
+from mmmaskdino.engine.data_loading import end_workers
+from mmmaskdino.engine.stopping import StopSignals, within
+from mmmaskdino.hub import find_config, find_weights, local_weights, resolve_model
+from mmmaskdino.hub.table import did_you_mean
 
 # The hooks that mmengine adds unless they are None.
 _HOOKS_OF_MMENGINE = {'runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint'}
@@ -44,11 +47,47 @@ _OTHER_KEYS = {
 _SECONDS_TO_LEAVE = 20
 
 
-def load_config(path: str | Path, options: dict[str, Any] | None = None, work_dir: str | None = None) -> Config:
+def open_model(
+    model: str | Path | Config | None,
+    weights: str | Path | None = None,
+    options: dict[str, Any] | None = None,
+    work_dir: str | None = None,
+) -> tuple[Config, str]:
+    """Config and weights of a model, whatever stands for it.
+
+    Args:
+        model: As of :func:`mmmaskdino.hub.resolve_model`, or a config, which is left as it is.
+        weights: As there.
+        options: As of :func:`load_config`; they come after those that belong to the weights.
+        work_dir: As there.
+
+    Returns:
+        The config, and the checkpoint's path.
+
+    Raises:
+        ValueError: Something of this does not exist or cannot be read.
+    """
+    if isinstance(model, Config):
+        return _with_options(model, options), find_weights(weights)[0]
+    files = resolve_model(model, weights)
+    if files.remark:
+        print(files.remark, file=sys.stderr)
+    path = local_weights(files.weights)
+    if path:
+        files = resolve_model(model, weights)._replace(
+            weights=str(path)
+        )  # the options that the file tells are known now
+    options = {**files.options, **(options or {})}
+    return load_config(files.config or _config_of(files.weights), options, work_dir), files.weights
+
+
+def load_config(
+    path: str | Path | Config, options: dict[str, Any] | None = None, work_dir: str | None = None
+) -> Config:
     """Read a config file and apply what the command line changes.
 
     Args:
-        path: The config file.
+        path: The config file, the name of one that comes with the package, a work directory, or a config.
         options: Dotted config keys and their new values, as `mmengine.DictAction` parses `--cfg-options`.
         work_dir: Where logs and checkpoints go. Without it the config's own `work_dir` holds, and without that one
             `work_dirs/<name of the config file>`.
@@ -59,17 +98,14 @@ def load_config(path: str | Path, options: dict[str, Any] | None = None, work_di
     Raises:
         ValueError: If the file does not exist or is no config, or an option begins with a key that nothing reads.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f'config file {path} does not exist{_suggestion(path.name, _siblings(path))}')
-    cfg = PlainConfig.of(_read_config(path))
+    cfg = PlainConfig.of(path if isinstance(path, Config) else _read_config(find_config(path)))
     if options:
         _check_options(cfg, options)
         cfg.merge_from_dict(options)
     if work_dir is not None:
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
-        cfg.work_dir = str(Path('work_dirs') / path.stem)
+        cfg.work_dir = str(Path('work_dirs') / Path(cfg.filename or 'model').stem)
     _drop_hooks_set_to_none(cfg)
     _suit_loaders_without_workers(cfg)
     return cfg
@@ -180,6 +216,24 @@ def _is_about_others(error: RuntimeError) -> bool:
     return isinstance(error, torch.distributed.DistBackendError) or 'gloo' in str(error).lower()
 
 
+def _with_options(cfg: Config, options: dict[str, Any] | None) -> Config:
+    cfg = copy.deepcopy(cfg)
+    cfg.merge_from_dict(options or {})
+    return cfg
+
+
+def _config_of(weights: str) -> Config:
+    """The config that a checkpoint holds.
+
+    Raises:
+        ValueError: It holds none.
+    """
+    meta = read_checkpoint(weights).meta
+    if not isinstance(meta.get('cfg'), str):
+        raise ValueError(f'{weights} holds no config: give the config of its model as well')
+    return PlainConfig.read(meta['cfg'], weights)
+
+
 def _read_config(path: Path) -> Config:
     try:
         return Config.fromfile(str(path))
@@ -217,9 +271,9 @@ def _check_options(cfg: Config, options: dict[str, Any]) -> None:
         if key in read_keys:
             continue
         if key not in cfg:
-            suggestion = _suggestion(key, read_keys | set(cfg))
+            meant = did_you_mean(key, read_keys | set(cfg))
             raise ValueError(
-                f'--cfg-options {option}: the config has no key {key!r} and mmengine reads none{suggestion}. '
+                f'--cfg-options {option}: the config has no key {key!r} and mmengine reads none{meant}. '
                 'If your own code reads it, add it to the config file.'
             )
         warnings.warn(
@@ -249,12 +303,3 @@ def _start_gloo(cfg: Config, launcher: str) -> None:
     }
     # mmengine's default is the rank's CUDA device, which DistributedDataParallel rejects for a model on the CPU.
     cfg.model_wrapper_cfg = {**wrapper, 'device_ids': None}
-
-
-def _siblings(path: Path) -> set[str]:
-    return {file.name for file in path.parent.glob('*.py')} if path.parent.is_dir() else set()
-
-
-def _suggestion(name: str, known: set[str]) -> str:
-    matches = difflib.get_close_matches(name, sorted(known), n=3)
-    return f'; did you mean {" or ".join(matches)}?' if matches else ''

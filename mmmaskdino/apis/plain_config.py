@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+from typing import Any
+
 from mmengine.config import Config
 
 from mmmaskdino.plain_text import without_templates
+
+_NUMBERS = dict(inf=float('inf'), nan=float('nan'))
 
 
 class PlainConfig(Config):
@@ -21,3 +26,53 @@ class PlainConfig(Config):
     def pretty_text(self) -> str:
         """The config as Python code."""
         return without_templates(super().pretty_text)
+
+    @classmethod
+    def read(cls, text: str, origin: str) -> PlainConfig:
+        """Read a config as a run saves it in its checkpoints; nothing in it is run and no module is imported.
+
+        Args:
+            text: Python code that assigns plain values to names.
+            origin: Where it is from, for messages.
+
+        Raises:
+            ValueError: It is anything else.
+        """
+        values = {}
+        try:
+            for statement in ast.parse(text).body:
+                if not isinstance(statement, ast.Assign) or not isinstance(statement.targets[0], ast.Name):
+                    raise ValueError(f'line {statement.lineno} is no assignment')
+                values[statement.targets[0].id] = _plain_value(statement.value)
+        except (SyntaxError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise ValueError(
+                f'the config in {origin} was not read: {error}. Plain values alone are read; give the config as a file'
+            ) from error
+        return cls.of(Config(values, cfg_text=text, filename=origin))
+
+
+def _plain_value(node: ast.expr) -> Any:
+    """The value of an expression of constants, lists, tuples, dicts and `dict(...)`.
+
+    Raises:
+        ValueError: Something else is in it.
+    """
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == 'dict':
+        pairs = {key: value for mapping in node.args for key, value in _plain_value(mapping).items()}
+        for keyword in node.keywords:
+            value = _plain_value(keyword.value)
+            pairs.update({keyword.arg: value} if keyword.arg else value)
+        return pairs
+    if isinstance(node, ast.Dict) and None not in node.keys:  # None: ** of another
+        return {_plain_value(key): _plain_value(value) for key, value in zip(node.keys, node.values, strict=True)}
+    if isinstance(node, (ast.List, ast.Tuple, ast.Set)):
+        kind = {ast.List: list, ast.Tuple: tuple, ast.Set: set}[type(node)]
+        return kind(_plain_value(item) for item in node.elts)
+    if isinstance(node, ast.Name) and node.id in _NUMBERS:
+        return _NUMBERS[node.id]
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return -_plain_value(node.operand)
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        raise ValueError(f'line {node.lineno} has {ast.unparse(node)[:60]}') from None

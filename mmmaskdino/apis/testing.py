@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import get_rank
@@ -11,9 +12,18 @@ from mmengine.evaluator import BaseMetric, DumpResults
 from mmengine.hooks import LoggerHook
 from mmengine.runner import Runner
 
-from mmmaskdino.apis.launch import build_runner, load_config, prepare_launcher
+from mmmaskdino.apis.launch import build_runner, open_model, prepare_launcher
 from mmmaskdino.apis.tta import enable_tta
 from mmmaskdino.datasets.files import DataError
+from mmmaskdino.hub import Entry
+
+# {metric: its names in the results of an evaluation, and the factor to percent}
+METRICS = {
+    'box AP': [('coco/bbox_mAP', 100)],
+    'mask AP': [('coco/segm_mAP', 100)],
+    'PQ': [('coco_panoptic/PQ', 1)],
+    'mIoU': [('mIoU', 1), ('semantic/mIoU', 1)],
+}
 
 
 def build_test_config(args: Namespace) -> Config:
@@ -25,9 +35,8 @@ def build_test_config(args: Namespace) -> Config:
     Raises:
         ValueError: A file is missing or an option cannot be followed.
     """
-    check_files(args.checkpoint, args.out)
-    cfg = load_config(args.config, args.cfg_options, args.work_dir)
-    cfg.load_from = args.checkpoint
+    cfg, weights = open_model(args.config, args.checkpoint, args.cfg_options, args.work_dir)
+    cfg.load_from = weights
     apply_tta_arguments(cfg, args)
     if args.show or args.show_dir:
         draw_predictions(cfg, args)
@@ -45,19 +54,6 @@ def apply_tta_arguments(cfg: Config, args: Namespace) -> None:
         enable_tta(cfg, args.tta_scales, args.tta_flips)
     elif args.tta_scales is not None or args.tta_flips is not None:
         raise ValueError('--tta-scales and --tta-flips need --tta')
-
-
-def check_files(checkpoint: str, out: str | None) -> None:
-    """Reject a checkpoint that is not there, and an output file that could not be written, before anything is built.
-
-    Raises:
-        ValueError: Naming the file.
-    """
-    if '://' not in checkpoint and not Path(checkpoint).is_file():
-        found = ', '.join(sorted(map(str, Path(checkpoint).parent.glob('*.pth')))) or 'none'
-        raise ValueError(f'checkpoint {checkpoint} does not exist; checkpoints in its folder: {found}')
-    if out is not None and Path(out).suffix not in ('.pkl', '.pickle'):
-        raise ValueError(f'--out expects a name that ends with .pkl or .pickle, got {out}')
 
 
 def draw_predictions(cfg: Config, args: Namespace) -> None:
@@ -78,12 +74,53 @@ def draw_predictions(cfg: Config, args: Namespace) -> None:
         hook.test_out_dir = args.show_dir
 
 
-def evaluate(cfg: Config, out: str | None) -> None:
+def measure_model(entry: Entry, data: str) -> dict[str, float]:
+    """Evaluate a model of the table as its config says.
+
+    Args:
+        entry: The model.
+        data: Folder that takes the place of the config's `data_root`.
+
+    Returns:
+        What its published results name, in percent.
+
+    Raises:
+        ValueError: It has no published results, or there are no such data.
+    """
+    if not entry.is_model or not entry.results:
+        raise ValueError(f'{entry.name} has no published results to compare with')
+    if not Path(data).is_dir():
+        raise ValueError(f'the folder of the data does not exist: {data}')
+    cfg, weights = open_model(entry.name)
+    cfg.load_from = weights
+    dataset = cfg.test_dataloader.dataset
+    for part in (cfg.test_dataloader, cfg.test_evaluator):
+        _move_data(part, dataset.data_root.rstrip('/'), data.rstrip('/'))
+    found = evaluate(cfg, None)
+    return {
+        metric: next(found[name] * factor for name, factor in METRICS[metric] if name in found)
+        for metric in entry.results
+    }
+
+
+def _move_data(part: Any, old: str, new: str) -> None:
+    """Replace the folder that texts begin with, in place."""
+    for key, value in part.items() if isinstance(part, dict) else enumerate(part):
+        if isinstance(value, (dict, list)):
+            _move_data(value, old, new)
+        elif isinstance(value, str) and f'{value}/'.startswith(f'{old}/'):
+            part[key] = new + value[len(old) :]
+
+
+def evaluate(cfg: Config, out: str | None) -> dict[str, float]:
     """Evaluate the checkpoint and, if wanted, write the predictions.
 
     Args:
         cfg: With `load_from`.
         out: File of the predictions.
+
+    Returns:
+        All numbers of the metrics by name.
 
     Raises:
         DataError: Two images of the dataset would be drawn into one file.
@@ -93,7 +130,7 @@ def evaluate(cfg: Config, out: str | None) -> None:
     _check_names_of_pictures(runner)
     if out is not None:
         runner.test_evaluator.metrics.append(_dump_metric(cfg, out))
-    runner.test()
+    return runner.test()
 
 
 def _check_names_of_pictures(runner: Runner) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from mmmaskdino.datasets.pipelines import dataset_with_pipeline, step_name
+
 SCALES = (0.75, 1.0, 1.25)
 FLIPS = ('horizontal', 'vertical', 'diagonal')
 MODELS = dict(mmdet='MaskDINOTTA', mmseg='MaskDINOSegTTA')
@@ -27,9 +29,7 @@ def enable_tta(cfg: Config, scales: Sequence[float] | None = None, flips: Sequen
     Raises:
         ValueError: The config has a `tta_pipeline`, but scales or flips are given, or one of them cannot be.
     """
-    dataset = cfg.test_dataloader.dataset
-    while 'pipeline' not in dataset and 'dataset' in dataset:
-        dataset = dataset.dataset
+    dataset = dataset_with_pipeline(cfg.test_dataloader.dataset)
     if 'tta_pipeline' in cfg:
         if scales is not None or flips is not None:
             raise ValueError('the config has a tta_pipeline, which says scales and flips; change it there')
@@ -67,13 +67,13 @@ def tta_pipeline(
     if unknown or not scales or min(scales) <= 0:
         raise ValueError(f'expected scales above 0 and flips of {", ".join(FLIPS)}, got {list(scales)}, {list(flips)}')
     steps = [dict(step) for step in pipeline]
-    if not _is(steps[0], 'LoadImageFromFile') or not _is(steps[-1], 'PackDetInputs', 'PackSegInputs'):
+    if step_name(steps[0]) != 'LoadImageFromFile' or step_name(steps[-1]) not in ('PackDetInputs', 'PackSegInputs'):
         names = [step['type'] for step in steps]
         raise ValueError(
             f'the test pipeline must begin with LoadImageFromFile and end with the packing, got {names}; write a '
             'tta_pipeline with TestTimeAug'
         )
-    resize = next((step for step in steps if _is(step, 'AntialiasedResize', 'Resize')), None)
+    resize = next((step for step in steps if step_name(step) in ('AntialiasedResize', 'Resize')), None)
     rest = [step for step in steps[1:-1] if step is not resize]
     no_flip = [dict(type='RandomFlip', prob=0.0)]
     views = [
@@ -99,7 +99,3 @@ def _with_flip_keys(packing: dict) -> dict:
     if 'meta_keys' not in packing:
         return packing
     return dict(packing, meta_keys=tuple(dict.fromkeys((*packing['meta_keys'], *FLIP_KEYS))))
-
-
-def _is(step: dict, *names: str) -> bool:
-    return str(step['type']).rpartition('.')[2] in names

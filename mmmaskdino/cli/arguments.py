@@ -4,6 +4,10 @@ import argparse
 
 from mmengine.config import DictAction
 
+from mmmaskdino.hub import resolve_model
+
+DEFAULT_MODEL = 'maskdino_r50_coco_panoptic'
+
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that training and testing share: `--cfg-options`, `--launcher` and `--local-rank`."""
@@ -26,6 +30,33 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         metavar='KEY=VALUE',
         help='change config values, for example train_cfg.max_iters=9000 randomness.seed=1',
     )
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `--model`, `--config` and `--weights`."""
+    parser.add_argument(
+        '--model',
+        metavar='NAME',
+        help='name of a model (mmmaskdino models), work directory, published folder, or checkpoint that holds its '
+        f'config; default, without --config and --weights: {DEFAULT_MODEL}',
+    )
+    parser.add_argument('--config', help='file or name of a config')
+    parser.add_argument('--weights', help='checkpoint file, URL, work directory or name of a model')
+
+
+def chosen_model(args: argparse.Namespace) -> tuple[str | None, str | None]:
+    """Model and weights of the options that :func:`add_model_arguments` adds, as `resolve_model` takes them.
+
+    Raises:
+        ValueError: They contradict each other, or something of them does not exist.
+    """
+    if args.model and (args.config or args.weights):
+        raise ValueError('give either --model or --config and --weights')
+    chosen = (args.model or args.config, args.weights)
+    if chosen == (None, None):
+        chosen = (DEFAULT_MODEL, None)
+    resolve_model(*chosen)
+    return chosen
 
 
 def add_tta_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,4 +84,6 @@ def add_tta_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
     """Add `--device`."""
-    parser.add_argument('--device', help='cpu or cuda:0, for example; default: the first GPU, or else the CPU')
+    parser.add_argument(
+        '--device', help='cpu, cuda, the number of a GPU or mps, for example; default: the first GPU, or else the CPU'
+    )

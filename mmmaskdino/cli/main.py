@@ -18,13 +18,15 @@ COMMANDS = {
     'train': 'train a model',
     'test': 'evaluate weights, also with test-time augmentation',
     'predict': 'pictures and result files for images, folders and videos',
+    'models': 'list models by name, fetch them, check what they reach',
     'data': 'check or divide a dataset, or write a config for it',
     'convert': 'convert released weights, and back',
     'export': 'write a model as ONNX, checked, for other runtimes',
     'page': 'try a model in the browser',
     'doctor': 'show what is installed, what is missing and what fixes it',
 }
-LIGHT = ('doctor', 'data', 'quickstart')  # work with files alone, without the seconds that importing models takes
+# Work with files alone, without the seconds that importing models takes.
+LIGHT = ('doctor', 'data', 'models', 'quickstart')
 EPILOG = """\
 mmmaskdino COMMAND --help shows the options of a command. A first round with one's own data:
 
@@ -82,9 +84,12 @@ def run_command(command: str, argv: Sequence[str] | None = None, prog: str | Non
     parser = build_parser(command, prog)
     args = parser.parse_args(argv)
     try:
+        module = _module(command)
+        if hasattr(module, 'check_arguments'):  # what is wrong is said before the seconds that importing models takes
+            module.check_arguments(args)
         if command not in LIGHT:
             load_package()
-        return _module(command).run(args)
+        return module.run(args)
     except CommandError as error:
         raise SystemExit(printable(f'{parser.prog}: {error}')) from None
     except KeyboardInterrupt:

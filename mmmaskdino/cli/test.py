@@ -1,7 +1,8 @@
 """Evaluate weights with the test data and the metrics of a config.
 
   mmmaskdino test configs/maskdino/maskdino_r50_coco_instance.py weights.pth
-  mmmaskdino test CONFIG WEIGHTS --show-dir pictures
+  mmmaskdino test maskdino_r50_coco_panoptic
+  mmmaskdino test work_dirs/pets --show-dir pictures
   mmmaskdino test CONFIG WEIGHTS --out predictions.pkl
   mmmaskdino test CONFIG WEIGHTS --tta --tta-scales 0.75 1 1.25
 
@@ -10,15 +11,20 @@ Several GPUs: tools/dist_test.sh CONFIG WEIGHTS NUM_PROCESSES [the same options]
 
 import argparse
 import os
+from pathlib import Path
 
 from mmmaskdino.cli.arguments import add_run_arguments, add_tta_arguments
 from mmmaskdino.cli.faults import faults_as_messages
+from mmmaskdino.cli.messages import errors_as_messages
+from mmmaskdino.hub import resolve_model
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file or URL')
+    parser.add_argument(
+        'config', help='file or name of a config; alone: name of a model, work directory, or checkpoint with its config'
+    )
+    parser.add_argument('checkpoint', nargs='?', help='checkpoint file, URL, work directory or name of a model')
     parser.add_argument('--work-dir', help='folder of the log and the metrics; default: work_dirs/<config name>')
     parser.add_argument('--out', help='also write all predictions to this file (.pkl)')
     parser.add_argument('--show', action='store_true', help='show the predictions in a window')
@@ -28,6 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--wait-time', type=float, default=2, help='seconds each picture of --show stays')
     add_tta_arguments(parser)
     add_run_arguments(parser)
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    """Reject a model that does not exist, and an output file that could not be written."""
+    with errors_as_messages(ValueError):
+        if args.out is not None and Path(args.out).suffix not in ('.pkl', '.pickle'):
+            raise ValueError(f'--out expects a name that ends with .pkl or .pickle, got {args.out}')
+        resolve_model(args.config, args.checkpoint)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -12,11 +12,13 @@ import os
 
 from mmmaskdino.cli.arguments import add_run_arguments
 from mmmaskdino.cli.faults import faults_as_messages
+from mmmaskdino.cli.messages import errors_as_messages
+from mmmaskdino.hub import find_config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='file or name of a config')
     parser.add_argument('--work-dir', help='folder of logs and checkpoints; default: work_dirs/<config name>')
     parser.add_argument('--amp', action='store_true', help='mixed precision (needs a GPU)')
     parser.add_argument(
@@ -32,6 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='go on from this checkpoint or, without a path, from the last one in the work dir if there is one',
     )
     add_run_arguments(parser)
+
+
+def check_arguments(args: argparse.Namespace) -> None:
+    """Reject a config that does not exist."""
+    with errors_as_messages(ValueError):
+        find_config(args.config)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,22 +8,20 @@ import importlib
 from typing import Any
 
 _MODULES = {
-    'coco_instance': ['CheckedCocoDataset'],
-    'coco_panoptic': ['CheckedCocoPanopticDataset'],
-    'coco_style': [
+    'annotation_loading': ['LoadCheckedAnnotations', 'LoadCocoPanopticAnnotations'],
+    'coco_datasets': [
         'CheckedADE20KInstanceDataset',
         'CheckedADE20KPanopticDataset',
         'CheckedCityscapesInstanceDataset',
         'CheckedCityscapesPanopticDataset',
+        'CheckedCocoDataset',
+        'CheckedCocoPanopticDataset',
         'CheckedLVISDataset',
     ],
     'files': ['DataError'],
     'image_loading': ['LoadCheckedImage'],
-    'instance_loading': ['LoadCheckedAnnotations'],
     'object_masks': ['ObjectMasks'],
-    'panoptic_boxes': ['add_boxes'],
-    'panoptic_ids': ['ids_to_rgb', 'read_panoptic_png', 'rgb_to_ids'],
-    'panoptic_loading': ['LoadCocoPanopticAnnotations'],
+    'panoptic_png': ['add_boxes', 'ids_to_rgb', 'read_panoptic_png', 'rgb_to_ids'],
     'resizing': ['AntialiasedResize', 'LargeScaleJitter'],
     'targets': ['DiagonalRandomCrop', 'DrawTargets'],
 }

@@ -10,9 +10,10 @@ from mmengine.logging import print_log
 from mmmaskdino.datasets.annotation_report import AnnotationReport
 from mmmaskdino.datasets.coco_checks import check_categories, check_lists, index_images, read_json, tidy
 from mmmaskdino.datasets.files import DataError
-from mmmaskdino.datasets.image_loading import with_checked_image_loader
+from mmmaskdino.datasets.image_loading import LoadCheckedImage
 from mmmaskdino.datasets.left_out import LeftOutList, check_on_fault
 from mmmaskdino.datasets.names import report_missing_files
+from mmmaskdino.datasets.pipelines import replace_step
 
 # Settings of mmdet's and mmcv's transforms with which they return None for some images; mmengine then takes another
 # image in their place, so that for instance images without objects are never trained on.
@@ -99,7 +100,7 @@ class CheckedDatasetMixin(NamedErrorsMixin):
     """
 
     def __init__(self, *, pipeline: Sequence[dict | Callable] = (), **kwargs: Any) -> None:
-        super().__init__(pipeline=with_checked_image_loader(pipeline), **kwargs)
+        super().__init__(pipeline=replace_step(pipeline, 'LoadImageFromFile', LoadCheckedImage), **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """Read and check the annotation file.

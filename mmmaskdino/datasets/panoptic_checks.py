@@ -8,7 +8,7 @@ from typing import Any
 from mmmaskdino.datasets.annotation_report import AnnotationReport, as_json
 from mmmaskdino.datasets.coco_checks import unknown_category
 from mmmaskdino.datasets.names import find_file_name_fault
-from mmmaskdino.datasets.panoptic_ids import MAX_SEGMENT_ID
+from mmmaskdino.datasets.panoptic_png import MAX_SEGMENT_ID
 
 # A panoptic result is label + instance * 1000: mmdet's INSTANCE_OFFSET, whose import takes seconds.
 MAX_CLASSES = 999

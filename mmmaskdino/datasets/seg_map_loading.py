@@ -1,8 +1,5 @@
 """Reading label maps of semantic segmentation so that a wrong file is an error that names it."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
-
 from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.registry import TRANSFORMS
 
@@ -40,25 +37,3 @@ class LoadCheckedSegMap(LoadAnnotations):
             )
         results['gt_seg_map'] = map_labels(labels, label_table(results), path)
         results['seg_fields'].append('gt_seg_map')
-
-
-def with_checked_seg_map_loader(pipeline: Sequence[dict | Callable]) -> list[dict | Callable]:
-    """Put :class:`LoadCheckedSegMap` in the place of mmseg's loader, with the same arguments.
-
-    Configs keep naming `LoadAnnotations`, because mmseg's inference finds the loader by that name.
-
-    Args:
-        pipeline: Transform configs or built transforms.
-
-    Returns:
-        A new list; the given configs are unchanged.
-    """
-    return [
-        {**transform, 'type': LoadCheckedSegMap} if isinstance(transform, dict) and _is_loader(transform) else transform
-        for transform in pipeline
-    ]
-
-
-def _is_loader(transform: dict) -> bool:
-    name: Any = transform['type']
-    return name is LoadAnnotations or (isinstance(name, str) and name.split('.')[-1] == 'LoadAnnotations')

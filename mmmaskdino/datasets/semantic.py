@@ -11,11 +11,11 @@ from mmseg.registry import DATASETS
 
 from mmmaskdino.datasets.annotation_report import AnnotationReport
 from mmmaskdino.datasets.checked_dataset import NamedErrorsMixin
-from mmmaskdino.datasets.files import DataError
-from mmmaskdino.datasets.folders import list_files
-from mmmaskdino.datasets.image_loading import with_checked_image_loader
+from mmmaskdino.datasets.files import DataError, list_files
+from mmmaskdino.datasets.image_loading import LoadCheckedImage
 from mmmaskdino.datasets.names import report_missing_files
-from mmmaskdino.datasets.seg_map_loading import with_checked_seg_map_loader
+from mmmaskdino.datasets.pipelines import replace_step
+from mmmaskdino.datasets.seg_map_loading import LoadCheckedSegMap
 
 
 class CheckedSegDatasetMixin(NamedErrorsMixin):
@@ -30,7 +30,8 @@ class CheckedSegDatasetMixin(NamedErrorsMixin):
     """
 
     def __init__(self, *, pipeline: Sequence[dict | Callable] = (), **kwargs: Any) -> None:
-        pipeline = with_checked_seg_map_loader(with_checked_image_loader(pipeline))
+        pipeline = replace_step(pipeline, 'LoadImageFromFile', LoadCheckedImage)
+        pipeline = replace_step(pipeline, 'LoadAnnotations', LoadCheckedSegMap)
         super().__init__(pipeline=pipeline, **kwargs)
 
     def load_data_list(self) -> list[dict]:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from mmmaskdino.datasets.panoptic_ids import ids_to_rgb
+from mmmaskdino.datasets.panoptic_png import ids_to_rgb
 from mmmaskdino.datasets.shapes_scene import STUFF_CLASSES, THING_CLASSES, Scene, draw_scene
 from mmmaskdino.progress import Progress
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from mmmaskdino.models.layers.prediction_heads import decode_masks
 from mmmaskdino.models.seg_heads.image_queries import ImageQueries
 from mmmaskdino.models.seg_heads.whole_maps import instances, panoptic_map, semantic_map
+from mmmaskdino.models.utils import fusion_of, head_of
 from mmmaskdino.structures import Shape, StagePrediction
 
 INPUTS = ('images', 'image_size')
@@ -27,9 +28,7 @@ class ExportedNetwork(nn.Module):
     def __init__(self, model: BaseModel, with_results: bool) -> None:
         super().__init__()
         self.model = model
-        is_segmentor = hasattr(model, 'decode_head')
-        self.head = model.decode_head if is_segmentor else model.panoptic_head
-        self.fusion = self.head.fusion if is_segmentor else model.panoptic_fusion_head
+        self.head, self.fusion = head_of(model), fusion_of(model)
         self.with_results = with_results
         if with_results and getattr(model, 'windows', None) is not None:
             raise ValueError(
@@ -66,7 +65,7 @@ class ExportedNetwork(nn.Module):
         """
         height, width = images.shape[-2:]
         sizes = [(image_size[0] / height, image_size[1] / width)]
-        prediction, mask_features = self.head.predict_stage(self.model.extract_feat(images), sizes)
+        prediction, mask_features = self.head(self.model.extract_feat(images), sizes)
         if self.with_results:
             return self._results(prediction, mask_features, (height, width), image_size)
         raw = (prediction.cls_logits, prediction.boxes)

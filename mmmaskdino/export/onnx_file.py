@@ -15,6 +15,7 @@ from mmengine.config import Config
 from torch import Tensor
 
 import mmmaskdino
+from mmmaskdino.datasets.pipelines import dataset_with_pipeline, step_name
 from mmmaskdino.structures import Shape
 
 from .network import INPUTS, STRIDE, ExportedNetwork
@@ -101,11 +102,8 @@ def describe(cfg: Config, network: ExportedNetwork, size: Shape | None) -> dict[
 
 def _resize_scale(cfg: Config) -> list[int] | None:
     """Longest and shortest side of the test pipeline's resize that keeps the aspect ratio."""
-    dataset = cfg.test_dataloader.dataset
-    while 'pipeline' not in dataset:
-        dataset = dataset.dataset
-    for transform in dataset.pipeline:
-        if transform['type'].endswith('Resize') and transform.get('keep_ratio'):
+    for transform in dataset_with_pipeline(cfg.test_dataloader.dataset).pipeline:
+        if step_name(transform) in ('AntialiasedResize', 'Resize') and transform.get('keep_ratio'):
             return sorted(transform['scale'], reverse=True)
     return None
 

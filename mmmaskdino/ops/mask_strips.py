@@ -141,3 +141,12 @@ def _resize_columns(maps: Tensor, width: int) -> Tensor:
     if maps.shape[-1] == width:
         return maps
     return F.interpolate(maps[None], size=(maps.shape[1], width), mode='bilinear', align_corners=False)[0]
+
+
+def best_classes(strips: Iterable[Tensor]) -> Tensor:
+    """The class of the highest score at each pixel, (h, w) int64, so that the scores of a whole image never exist.
+
+    Args:
+        strips: Scores (num_classes, rows, w), from the top of the image to its bottom.
+    """
+    return torch.cat([scores.argmax(0) for scores in strips])

@@ -15,6 +15,7 @@ from mmengine.structures import BaseDataElement
 
 from mmmaskdino.apis.inference import Predictor
 from mmmaskdino.apis.inference.model import SWITCHES
+from mmmaskdino.models.utils import head_of
 
 # What can be looked at -> the results it is drawn from.
 VIEWS = {
@@ -41,6 +42,7 @@ class Thresholds(NamedTuple):
     max_per_image: int = 100
     object_mask_thr: float = 0.25
     overlap_thr: float = 0.8
+    box_margin: float | None = None
 
 
 class Viewer:
@@ -59,10 +61,9 @@ class Viewer:
     @property
     def views(self) -> list[str]:
         """What the model gives, of :data:`VIEWS`."""
-        kinds, model = self._predictor.kinds, self._predictor.model
-        with_masks = not hasattr(model, 'panoptic_head') or model.panoptic_head.with_masks
-        views = [view for view, kind in VIEWS.items() if kind in kinds]
-        return views if with_masks else ['boxes']
+        if not head_of(self._predictor.model).with_masks:
+            return ['boxes']
+        return [view for view, kind in VIEWS.items() if kind in self._predictor.kinds]
 
     @property
     def thresholds(self) -> Thresholds | None:

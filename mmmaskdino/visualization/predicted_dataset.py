@@ -15,8 +15,7 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset, pseudo_collate
 from mmengine.model import BaseModel
-from mmengine.registry import DATASETS, MODELS, init_default_scope
-from mmengine.runner import load_checkpoint
+from mmengine.registry import DATASETS, init_default_scope
 from mmengine.structures import BaseDataElement
 
 import mmmaskdino  # noqa: F401  registers the model
@@ -48,11 +47,17 @@ class PredictedDataset:
             checkpoint: Its weights.
             device: Where the model runs.
             options: Changes of the config by dotted key.
+
+        Raises:
+            ValueError: The weights do not fit the model, or their file cannot be read.
         """
+        # Loaded late: what predicts imports what draws.
+        from mmmaskdino.apis.inference.model import build_model
+
         cfg = Config.fromfile(config)
         cfg.merge_from_dict(dict(options or {}))
         init_default_scope(cfg.get('default_scope', 'mmdet'))
-        return cls(DATASETS.build(cfg.test_dataloader.dataset), build_model(cfg, str(checkpoint), device))
+        return cls(DATASETS.build(cfg.test_dataloader.dataset), build_model(cfg, checkpoint, device))
 
     @property
     def metainfo(self) -> dict:
@@ -71,13 +76,6 @@ class PredictedDataset:
             if key in prediction:
                 data_sample.set_data({key: prediction.get(key)})
         return image, data_sample
-
-
-def build_model(config: Config, checkpoint: str, device: str) -> BaseModel:
-    """The trained model of mmdet or mmseg, for prediction."""
-    model = MODELS.build(config.model)
-    load_checkpoint(model, checkpoint, map_location='cpu')
-    return model.to(device).eval()
 
 
 def load_ground_truth(dataset: BaseDataset, index: int) -> tuple[np.ndarray, BaseDataElement]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmmaskdino.models.layers.deformable_attention import DeformableAttention
 from mmmaskdino.models.layers.prediction_heads import decode_masks
+from mmmaskdino.models.utils import head_of
 from mmmaskdino.ops.deform_attn import LevelTensors
 from mmmaskdino.structures import Memory, QueryInit, Shape, StagePrediction
 
@@ -69,7 +70,7 @@ class TraceRecorder:
     """
 
     def __init__(self, model: BaseModel) -> None:
-        self._head = model.decode_head if hasattr(model, 'decode_head') else model.panoptic_head
+        self._head = head_of(model)
         self._stack = ExitStack()
         self._trace: Trace | None = None
         self._mask_features: Tensor | None = None

@@ -32,3 +32,20 @@ def test_the_values_are_those_of_the_config() -> None:
     plain = PlainConfig.of(cfg)
     plain.a = 2
     assert isinstance(plain, Config) and cfg.a == 2
+
+
+def test_a_saved_config_is_read_without_running_it(project_root, tmp_path):
+    for name in ('maskdino_r50_coco_panoptic', 'maskdino_swin-l-o365_ade20k_semantic'):
+        cfg = PlainConfig.of(Config.fromfile(project_root / 'configs' / 'maskdino' / f'{name}.py'))
+        cfg.more = {'a.b': -1.5, 'inf': -float('inf'), 3: (1, [None, True]), 'text': '{{ x }}'}
+        again = PlainConfig.read(cfg.pretty_text, 'a.pth')
+        assert again._cfg_dict == cfg._cfg_dict and again.filename == 'a.pth'
+
+
+@pytest.mark.parametrize(
+    'text',
+    ['import os', "a = __import__('os')", 'a = open("b")', 'a = [x for x in (1,)]', 'a = dict(b=c)', 'a = (', '1'],
+)
+def test_what_is_more_than_values_is_rejected(text):
+    with pytest.raises(ValueError, match='the config in a.pth was not read: .*give the config as a file'):
+        PlainConfig.read(text, 'a.pth')

@@ -54,8 +54,8 @@ def test_wrong_command_lines(argv: list[str], capsys: pytest.CaptureFixture) -> 
 
 def test_what_a_person_can_fix_is_one_message() -> None:
     assert stopped('train', 'toy.py') == 'mmmaskdino train: config file toy.py does not exist'
-    assert 'checkpoint toy.pth does not exist' in stopped('test', 'toy.py', 'toy.pth')
-    assert 'expects a name that ends with .pkl' in stopped('test', 'toy.py', __file__, '--out', 'toy.json')
+    assert 'checkpoint toy.pth does not exist' in stopped('test', __file__, 'toy.pth')
+    assert 'expects a name that ends with .pkl' in stopped('test', __file__, __file__, '--out', 'toy.json')
 
 
 @pytest.mark.parametrize(('command', 'tool'), TOOLS.items())
@@ -79,7 +79,7 @@ def test_an_interruption_has_no_traceback(
         raise KeyboardInterrupt
 
     monkeypatch.setattr('mmmaskdino.cli.convert.run', interrupt)
-    assert main(['convert', 'a.pth', 'b.pth', '--config', 'c.py']) == 130
+    assert main(['convert', 'a.pth', 'b.pth', '--config', __file__]) == 130
     assert capsys.readouterr().err == '\nmmmaskdino convert: interrupted\n'
 
 
@@ -103,7 +103,9 @@ def test_a_broken_installation_is_a_message(project_root: Path) -> None:
     """Every command but `doctor` rejects with what fixes it; `doctor` shows the versions besides."""
     code = 'import sys; sys.modules["mmdet"] = None; import mmmaskdino_cli; sys.exit(mmmaskdino_cli.main())'
     command = [sys.executable, '-W', 'ignore', '-c', code]
-    done = subprocess.run([*command, 'train', 'config.py'], capture_output=True, text=True, cwd=project_root)
+    done = subprocess.run(
+        [*command, 'train', 'maskdino_r50_coco_panoptic'], capture_output=True, text=True, cwd=project_root
+    )
     assert done.returncode == 1
     assert 'mmmaskdino train: mmmaskdino cannot run' in done.stderr and 'fix it with: pip' in done.stderr
     assert 'Traceback' not in done.stderr

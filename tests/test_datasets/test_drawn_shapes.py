@@ -10,7 +10,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from mmmaskdino.datasets import AntialiasedResize, DrawTargets, LoadCocoPanopticAnnotations, ids_to_rgb
-from mmmaskdino.datasets.instance_loading import LoadCheckedAnnotations
+from mmmaskdino.datasets.annotation_loading import LoadCheckedAnnotations
 
 # Ellipses in images of (height, width) pixels, centre and radii, apart and at no whole pixels. They are wide because
 # COCO's rasteriser draws high ones up to 0.07 pixels too high; round and wide ones less than half of that.

@@ -7,7 +7,7 @@ from mmcv.transforms import LoadImageFromFile
 from PIL import Image
 
 from mmmaskdino.datasets.files import DataError
-from mmmaskdino.datasets.image_loading import LoadCheckedImage, with_checked_image_loader
+from mmmaskdino.datasets.image_loading import LoadCheckedImage
 
 # Files of `odd/images` that must be rejected, with a part of the message.
 DAMAGED = {'truncated.jpg': 'damaged', 'zero_bytes.jpg': '0 bytes', 'text_named_jpg.jpg': 'not an image'}
@@ -86,15 +86,6 @@ def test_turned_image_annotated_as_stored(tmp_path):
 def test_skipping_unreadable_images_is_rejected():
     with pytest.raises(ValueError, match='ignore_empty'):
         LoadCheckedImage(ignore_empty=True)
-
-
-def test_the_loader_of_a_pipeline_is_replaced():
-    other = {'type': 'mmdet.PackDetInputs'}
-    pipeline = [{'type': 'LoadImageFromFile', 'to_float32': True}, {'type': LoadImageFromFile}, other, print]
-    replaced = with_checked_image_loader(pipeline)
-    assert replaced == [{'type': LoadCheckedImage, 'to_float32': True}, {'type': LoadCheckedImage}, other, print]
-    assert pipeline[0]['type'] == 'LoadImageFromFile'
-    assert with_checked_image_loader([{'type': 'mmcv.LoadImageFromFile'}]) == [{'type': LoadCheckedImage}]
 
 
 def test_large_images_are_rejected_before_they_are_decoded(tmp_path, monkeypatch):

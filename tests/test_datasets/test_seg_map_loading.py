@@ -5,7 +5,6 @@ from PIL import Image
 
 from mmmaskdino.datasets import DataError, LoadCheckedSegMap
 from mmmaskdino.datasets.label_values import label_table, read_label_map
-from mmmaskdino.datasets.seg_map_loading import with_checked_seg_map_loader
 
 LABELS = np.array([[0, 1, 2], [2, 255, 1]], np.uint8)
 
@@ -117,10 +116,3 @@ def test_odd_files(shared_data):
 def test_table():
     table = label_table(dict(num_classes=2, reduce_zero_label=True, label_map={0: 255, 1: 0, 2: 1}))
     assert table[:5].tolist() == [255, 255, 0, 1, -1] and table[254] == -1 and table[255] == 255
-
-
-def test_only_the_loader_is_replaced():
-    pipeline = [dict(type='mmseg.LoadAnnotations', backend_args=None), dict(type='PackSegInputs'), LoadAnnotations()]
-    got = with_checked_seg_map_loader(pipeline)
-    assert got[0] == dict(type=LoadCheckedSegMap, backend_args=None)
-    assert got[1:] == pipeline[1:] and pipeline[0]['type'] == 'mmseg.LoadAnnotations'

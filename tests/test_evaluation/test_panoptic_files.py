@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from mmmaskdino.datasets import DataError, ids_to_rgb
-from mmmaskdino.datasets.panoptic_ids import MAX_SEGMENT_ID
+from mmmaskdino.datasets.panoptic_png import MAX_SEGMENT_ID
 from mmmaskdino.evaluation.panoptic_files import PanopticFiles, PanopticWriter, read_categories
 from mmmaskdino.evaluation.panoptic_quality import PanopticImage
 

@@ -2,9 +2,15 @@
 
 import pytest
 import torch
-from measuring import OperationCounter
 
-CONFIGS = ['maskdino_r50_coco_instance', 'maskdino_r50_coco_panoptic', 'maskdino_r50_coco_detection']
+from mmmaskdino.apis.selftest import OperationCounter
+
+CONFIGS = [
+    'maskdino_r50_coco_instance',
+    'maskdino_r50_coco_panoptic',
+    'maskdino_r50_coco_detection',
+    'options/maskdino_r50_coco_instance_12e_stable-matching',
+]
 
 
 def to_device(model, batch, training):

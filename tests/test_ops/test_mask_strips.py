@@ -42,3 +42,8 @@ def test_strips_are_cut_for_the_maps_themselves(monkeypatch):
     maps = torch.randn(1, 5, 5)
     assert [rows.stop - rows.start for rows, _ in mask_strips.mask_strips(maps, frames)] == [10, 10]
     assert [rows.stop - rows.start for rows, _ in mask_strips.mask_strips(maps, frames, num_maps=5)] == [2] * 10
+
+
+def test_best_classes():
+    scores = torch.randn(4, 11, 6)
+    assert torch.equal(mask_strips.best_classes(iter(scores.split([5, 1, 5], 1))), scores.argmax(0))

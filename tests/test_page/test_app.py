@@ -7,10 +7,11 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from gradio_client import Client, handle_file
 from PIL import Image
 from playwright.sync_api import Error, expect, sync_playwright
 
-from mmmaskdino.page.app import build_page
+from mmmaskdino.page.app import _table, build_page
 from mmmaskdino.page.viewer import Thresholds
 
 NAMES = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable')
@@ -92,6 +93,27 @@ def test_no_photograph_gives_a_message(page):
     expect(page.get_by_text('Choose a photograph first').first).to_be_visible()
 
 
+def test_switch_reaches_the_model(url, photo, viewer):
+    client = Client(url, verbose=False)
+    for cut, margin in ((False, None), (True, 0.1)):
+        picture, _ = client.predict(handle_file(photo), 'boxes and masks', *ALL[:4], cut, api_name='/predict')
+        expected = viewer.show(photo, 'boxes and masks', ALL._replace(box_margin=margin)).picture
+        assert np.array_equal(np.asarray(Image.open(picture).convert('RGB')), expected)
+
+
+def test_switch_ends_masks_at_their_boxes(page, photo, viewer):
+    page.get_by_label('boxes and masks').check()
+    upload(page, photo)
+    whole, cut = (viewer.show(photo, 'boxes and masks', ALL._replace(box_margin=x)).picture for x in (None, 0.1))
+    assert not np.array_equal(whole, cut)
+    expect_picture(page, whole)
+    switch = page.get_by_label('end masks where their box ends')
+    switch.check()
+    expect_picture(page, cut)
+    switch.uncheck()
+    expect_picture(page, whole)
+
+
 def test_other_view_and_slider(page, photo, viewer):
     upload(page, photo)
     expect_picture(page, viewer.show(photo, 'panoptic', ALL).picture)
@@ -103,3 +125,8 @@ def test_other_view_and_slider(page, photo, viewer):
     expected = viewer.show(photo, 'boxes and masks', ALL._replace(max_per_image=3))
     expect_picture(page, expected.picture)
     expect(page.get_by_text(str(expected.rows[-1][1])).first).to_be_visible()
+
+
+def test_a_table_of_segments_has_no_column_for_scores():
+    assert _table([['sky', None, 60.0]]) == dict(headers=['class', '% of the picture'], data=[['sky', 60.0]])
+    assert _table([['dog', 0.9, 6.0]])['headers'] == ['class', 'score', '% of the picture']

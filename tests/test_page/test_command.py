@@ -13,7 +13,9 @@ def arguments(make_predictor, tmp_path, monkeypatch):
     """`--config` and `--weights` of a model, which is not built again."""
     predictor = make_predictor()
     monkeypatch.setattr('mmmaskdino.apis.inference.Predictor', lambda *args, **options: predictor)
-    return ['--config', str(tmp_path / 'maskdino_test.py'), '--weights', 'weights.pth']
+    for name in ('maskdino_test.py', 'weights.pth'):
+        (tmp_path / name).touch()
+    return ['--config', str(tmp_path / 'maskdino_test.py'), '--weights', str(tmp_path / 'weights.pth')]
 
 
 def test_serves_this_machine_alone_by_default(arguments, monkeypatch):
@@ -27,7 +29,7 @@ def test_serves_this_machine_alone_by_default(arguments, monkeypatch):
 
 def test_missing_config():
     with pytest.raises(SystemExit, match='page: config file nowhere.py does not exist'):
-        run_command('page', ['--config', 'nowhere.py', '--weights', 'nowhere.pth'], 'page')
+        run_command('page', ['--config', 'nowhere.py', '--weights', __file__], 'page')
 
 
 def test_missing_gradio(arguments, monkeypatch):

@@ -43,7 +43,13 @@ class CountSkipped(Hook):
 
     def before_train(self, runner) -> None:
         assert not runner.optim_wrapper.clip_grad_kwargs
-        runner.optim_wrapper.optimizer.register_step_pre_hook(lambda optimizer, *_: self._spoil(runner, optimizer))
+        step = runner.optim_wrapper.step
+
+        def spoiled_step(**kwargs) -> None:
+            self._spoil(runner, runner.optim_wrapper.optimizer)
+            step(**kwargs)
+
+        runner.optim_wrapper.step = spoiled_step
 
     def _spoil(self, runner, optimizer: torch.optim.Optimizer) -> None:
         if self.spoils and runner.iter == 0:
@@ -64,7 +70,9 @@ def test_an_old_torch_is_rejected_on_the_cpu(train_ranks, tmp_path: Path) -> Non
 @needs_cpu
 def test_sharded_training_is_training(train_ranks, read_losses, tmp_path: Path) -> None:
     """Losses, norms and weights are those of whole copies; checkpoints are files like any other; the run resumes."""
-    for work_dir, changes in (('whole', OPTIONS), ('sharded', OPTIONS | SHARDED)):
+    # Sums in another order round otherwise, which may choose another of two nearly equally uncertain points.
+    options = OPTIONS | {'model.panoptic_head.criterion.importance_sample_ratio': 0.0}
+    for work_dir, changes in (('whole', options), ('sharded', options | SHARDED)):
         hooks = {rank: Norms(tmp_path / f'{work_dir}_{rank}.norms') for rank in range(2)}
         assert train_ranks(work_dir, 2, changes, hooks=hooks) == [0, 0]
     shares = []
@@ -72,7 +80,7 @@ def test_sharded_training_is_training(train_ranks, read_losses, tmp_path: Path) 
         expected, losses = read_losses(f'whole_{rank}'), read_losses(f'sharded_{rank}')
         assert len(losses) == 4
         for iteration, values in losses.items():
-            assert values == pytest.approx(expected[iteration], rel=1e-3, abs=1e-5)
+            assert values == pytest.approx(expected[iteration], rel=1e-4, abs=1e-5)
         whole, own = (
             [json.loads(line) for line in (tmp_path / f'{name}_{rank}.norms').read_text().splitlines()]
             for name in ('whole', 'sharded')
@@ -93,7 +101,7 @@ def test_sharded_training_is_training(train_ranks, read_losses, tmp_path: Path) 
     before = [read_losses(f'sharded_{rank}') for rank in range(2)]
     for rank in range(2):
         (tmp_path / f'sharded_{rank}.jsonl').unlink()
-    assert train_ranks('sharded', 2, {**OPTIONS, **SHARDED, 'load_from': path, 'resume': True}) == [0, 0]
+    assert train_ranks('sharded', 2, {**options, **SHARDED, 'load_from': path, 'resume': True}) == [0, 0]
     for rank in range(2):
         losses = read_losses(f'sharded_{rank}')
         assert list(losses) == [2, 3]

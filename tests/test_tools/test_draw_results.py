@@ -35,12 +35,6 @@ class FakeModel:
     def __init__(self, kind):
         self.kind = kind
 
-    def to(self, device):
-        return self
-
-    def eval(self):
-        return self
-
     def test_step(self, data):
         (data_sample,) = data['data_samples']
         assert data['inputs'][0].shape == (3, 96, 96)
@@ -81,9 +75,7 @@ def case(request, tmp_path, monkeypatch):
             metainfo=dict(classes=METAINFO['thing_classes']) if kind == 'instances' else METAINFO,
         )
     )
-    monkeypatch.setattr('mmengine.registry.MODELS.build', lambda cfg: FakeModel(kind))
-    loader = 'mmmaskdino.visualization.predicted_dataset.load_checkpoint'
-    monkeypatch.setattr(loader, lambda model, *args, **kwargs: None)
+    monkeypatch.setattr('mmmaskdino.apis.inference.model.build_model', lambda *args: FakeModel(kind))
     return config, kind
 
 

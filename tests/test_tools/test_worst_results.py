@@ -55,7 +55,7 @@ def config(tmp_path, monkeypatch):
         model.annotated = sample.gt_instances
         return image, sample
 
-    monkeypatch.setattr(predicted_dataset, 'build_model', lambda *args: model)
+    monkeypatch.setattr('mmmaskdino.apis.inference.model.build_model', lambda *args: model)
     monkeypatch.setattr(predicted_dataset, 'load_ground_truth', load_and_tell)
     return path
 

@@ -13,7 +13,7 @@ from mmmaskdino.visualization.trace import TraceRecorder, sampling_points
 @torch.no_grad()
 def test_last_stage_is_the_prediction(recorded):
     model, inputs, sample, trace = recorded
-    prediction, features = model.panoptic_head.predict(model.extract_feat(inputs), [sample])
+    prediction, features = model._forward(inputs, [sample])
     last = trace.stages[-1]
     assert torch.allclose(last.boxes, prediction.boxes[0], atol=1e-6)
     assert torch.allclose(last.scores, prediction.cls_logits[0].sigmoid(), atol=1e-6)

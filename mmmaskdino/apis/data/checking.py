@@ -16,12 +16,11 @@ from mmmaskdino.datasets.annotation_report import AnnotationReport
 from mmmaskdino.datasets.coco_checks import check_categories, check_lists, index_images, tidy
 from mmmaskdino.datasets.coco_values import read_number
 from mmmaskdino.datasets.files import DataError
-from mmmaskdino.datasets.image_depth import find_losses
-from mmmaskdino.datasets.image_reading import read_image
+from mmmaskdino.datasets.image_reading import find_losses, read_image
 from mmmaskdino.datasets.instance_checks import InstanceChecker
 from mmmaskdino.datasets.names import find_file_name_fault, report_missing_files
 from mmmaskdino.datasets.panoptic_checks import PanopticChecker, check_thing_order, is_left_out
-from mmmaskdino.datasets.panoptic_segments import read_segment_map
+from mmmaskdino.datasets.panoptic_png import read_segment_map
 
 from .faults import ReportedRemarks, report_file_fault
 from .layout import Split, read_json

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mmmaskdino.datasets.annotation_report import as_json
-from mmmaskdino.datasets.files import DataError
-from mmmaskdino.datasets.folders import IMAGE_SUFFIXES, is_leftover
+from mmmaskdino.datasets.files import IMAGE_SUFFIXES, DataError, is_leftover
 from mmmaskdino.datasets.label_values import IGNORED
 
 from .checking import SplitSummary

@@ -7,7 +7,7 @@ import re
 from collections.abc import Hashable, Iterable
 
 from mmmaskdino.datasets.annotation_report import AnnotationReport
-from mmmaskdino.datasets.image_depth import Remark
+from mmmaskdino.datasets.image_reading import Remark
 
 
 def report_file_fault(

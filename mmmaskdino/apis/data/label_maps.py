@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from PIL import Image, UnidentifiedImageError
 
-from mmmaskdino.datasets.folders import IMAGE_SUFFIXES
+from mmmaskdino.datasets.files import IMAGE_SUFFIXES
 
 SPLIT_NAMES = ('train', 'val', 'test')
 _SPLIT_WORDS = dict(train='.*train|train.*', val='val|vali|valid|validat.*|valset', test='test|tests|testing|testset')

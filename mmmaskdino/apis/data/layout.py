@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmmaskdino.datasets import coco_checks
-from mmmaskdino.datasets.files import DataError
-from mmmaskdino.datasets.folders import walk
+from mmmaskdino.datasets.files import DataError, walk
 from mmmaskdino.datasets.names import find_likely_file
 from mmmaskdino.datasets.predicted import IMAGES_IN, is_drawn
 

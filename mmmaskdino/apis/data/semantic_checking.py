@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmmaskdino.datasets.annotation_report import AnnotationReport
-from mmmaskdino.datasets.files import DataError, read_file
-from mmmaskdino.datasets.folders import list_files
-from mmmaskdino.datasets.image_depth import find_losses
-from mmmaskdino.datasets.image_reading import read_image
+from mmmaskdino.datasets.files import DataError, list_files, read_file
+from mmmaskdino.datasets.image_reading import find_losses, read_image
 from mmmaskdino.datasets.label_values import IGNORED, label_table, map_labels, read_label_map
 
 from .faults import ReportedRemarks, report_file_fault

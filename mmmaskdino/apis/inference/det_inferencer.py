@@ -2,7 +2,7 @@
 
 from mmdet.apis import det_inferencer
 
-from mmmaskdino.datasets.panoptic_ids import ids_to_rgb
+from mmmaskdino.datasets.panoptic_png import ids_to_rgb
 from mmmaskdino.evaluation.panoptic_quality import VOID
 
 

@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config
 from mmengine.fileio import get_local_path
 from mmengine.model import BaseModel, revert_sync_batchnorm
@@ -17,11 +16,19 @@ from torch import Tensor
 from mmmaskdino.apis.tta import tta_model
 from mmmaskdino.converters import read_checkpoint
 from mmmaskdino.converters.target import read_dataset_meta
+from mmmaskdino.hub import local_weights
+from mmmaskdino.models.utils import head_of
 
 KINDS = ('panoptic', 'instances', 'semantic')
 SWITCHES = dict(panoptic='panoptic_on', instances='instance_on', semantic='semantic_on')
 # Threshold -> the results that it applies to.
-THRESHOLDS = dict(score_thr='instances', max_per_image='instances', object_mask_thr='panoptic', overlap_thr='panoptic')
+THRESHOLDS = dict(
+    score_thr=('instances',),
+    max_per_image=('instances',),
+    object_mask_thr=('panoptic',),
+    overlap_thr=('panoptic',),
+    box_margin=KINDS,
+)
 DEFAULT_SCORE_THR = 0.3  # mmdet's, of the pictures that its inferencer draws
 # Only training reads these, so weights that others released may lack them.
 TRAINING_ONLY = '.denoising.'
@@ -44,16 +51,17 @@ def apply_settings(cfg: Config, kinds: Sequence[str] | None, thresholds: Mapping
     given = {key: value for key, value in thresholds.items() if value is not None}
     if is_semantic(cfg):
         _reject(set(kinds or ()) - {'semantic'}, f'{cfg.filename} is a semantic model and gives no')
-        _reject(set(given), f'{cfg.filename} is a semantic model, to which do not apply:')
+        _reject(set(given), f'{cfg.filename} is a semantic model, which has no')
         return
     if cfg.model.panoptic_head.get('mask_dims', 256) is None:
         _reject(set(kinds or ()) - {'instances'}, f'{cfg.filename} is a detection model and gives no')
+        _reject(set(given) & {'box_margin'}, f'{cfg.filename} is a detection model, without masks to cut:')
     test_cfg = dict(cfg.model.get('test_cfg') or {})
     if kinds:
         test_cfg.update({SWITCHES[kind]: kind in kinds for kind in KINDS})
     given_kinds = {kind for kind in KINDS if test_cfg.get(SWITCHES[kind], kind == 'instances')}
-    idle = {key for key in given if THRESHOLDS[key] not in given_kinds}
-    _reject(idle, f'the results are {" and ".join(sorted(given_kinds))}, to which do not apply:')
+    idle = {key for key in given if given_kinds.isdisjoint(THRESHOLDS[key])}
+    _reject(idle, f'the wanted results are {" and ".join(sorted(given_kinds))}, which have no')
     if 'instances' in given_kinds:
         given.setdefault('score_thr', DEFAULT_SCORE_THR)
     cfg.model.test_cfg = dict(test_cfg, **given)
@@ -70,7 +78,7 @@ def is_semantic(cfg: Config) -> bool:
 
 
 def build_model(cfg: Config, weights: str | Path, device: str, tta: bool = False) -> BaseModel:
-    """The model for prediction; nothing is downloaded but weights that have a URL.
+    """The model for prediction; nothing is downloaded but weights that have a name or a URL, and those once.
 
     Args:
         cfg: A config of this package.
@@ -84,7 +92,10 @@ def build_model(cfg: Config, weights: str | Path, device: str, tta: bool = False
     Raises:
         ValueError: The weights do not fit the model.
     """
-    with get_local_path(str(weights)) if '://' in str(weights) else nullcontext(weights) as path:
+    path = local_weights(str(weights))
+    with (
+        get_local_path(str(weights)) if path is None and '://' in str(weights) else nullcontext(path or weights) as path
+    ):
         checkpoint = read_checkpoint(path)
     cfg.model.backbone.init_cfg = None
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
@@ -92,7 +103,7 @@ def build_model(cfg: Config, weights: str | Path, device: str, tta: bool = False
         load_weights(model, checkpoint.tensors, f'{weights} and the model of {cfg.filename}')
         if tta:
             model = MODELS.build(dict(tta_model(cfg), module=model))
-    model.dataset_meta = dataset_meta(cfg, checkpoint.meta, _num_classes(model))
+    model.dataset_meta = dataset_meta(cfg, checkpoint.meta, head_of(model).num_classes)
     return revert_sync_batchnorm(model).to(device).eval()
 
 
@@ -141,12 +152,3 @@ def dataset_meta(cfg: Config, meta: dict[str, Any], num_classes: int) -> dict[st
     if found.get('palette') is not None and len(found['palette']) != num_classes:
         del found['palette']
     return found
-
-
-def _num_classes(model: BaseModel) -> int:
-    return (model.decode_head if hasattr(model, 'decode_head') else model.panoptic_head).num_classes
-
-
-def default_device() -> str:
-    """The first GPU, or else the CPU."""
-    return 'cuda:0' if torch.cuda.is_available() else 'cpu'

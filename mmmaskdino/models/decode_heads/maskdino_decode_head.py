@@ -105,8 +105,9 @@ class MaskDINODecodeHead(MaskDINOHead):
 
     def decode(self, features: Sequence[Tensor], canvas: Shape, image: Shape) -> tuple[StagePrediction, Tensor]:
         """:meth:`forward` of images of one size in the upper left corner of a padded canvas."""
-        samples = [SegDataSample(metainfo=dict(img_shape=image))] * len(features[0])
-        return self(features, padded_samples(samples, canvas))
+        (height, width), (canvas_height, canvas_width) = image, canvas
+        sizes = [(height / canvas_height, width / canvas_width)] * len(features[0])
+        return self(features, None if image == canvas else sizes)
 
 
 def padded_samples(samples: Sequence[SegDataSample], canvas: Shape) -> list[BaseDataElement]:

@@ -136,22 +136,16 @@ class MaskDINOHead(BaseModule):
         """Whether classes are independent (focal); else the last class logit is no object."""
         return self.criterion.loss_cls.num_extra_channels == 0
 
-    def forward(
-        self, features: Sequence[Tensor], samples: SampleList | None = None
-    ) -> tuple[StagePrediction, Tensor | None]:
+    def forward(self, features: Sequence[Tensor], sizes: Sizes | None = None) -> tuple[StagePrediction, Tensor | None]:
         """Prediction of the last decoder layer, or of the one that ``num_layers_at_test`` says; only its heads run.
 
         Args:
             features (Sequence[Tensor]): Backbone maps (bs, channels, h, w), finest first.
-            samples (SampleList | None): Their data samples; None where nothing is padded.
+            sizes (Sizes | None): As of :func:`valid_sizes`, numbers or tensors; None where nothing is padded.
 
         Returns:
             tuple[StagePrediction, Tensor | None]: The prediction and the mask features (bs, mask_dims, h / 4, w / 4).
         """
-        return self.predict_stage(features, samples and valid_sizes(samples))
-
-    def predict_stage(self, features: Sequence[Tensor], sizes: Sizes | None) -> tuple[StagePrediction, Tensor | None]:
-        """:meth:`forward` of images whose sizes are given as of :func:`valid_sizes`, numbers or tensors."""
         mask_features, memory, start = self._start(features, sizes)
         if self.num_layers_at_test == 0:
             return self.heads.initial_stage(start.content, start.boxes), mask_features
@@ -188,10 +182,6 @@ class MaskDINOHead(BaseModule):
         truth = self.ground_truth(samples, features[0].device) if truth is None else truth
         output = self.forward_train(features, truth.targets, valid_sizes(samples), truth.most_objects)
         return self.criterion(output, truth.targets)
-
-    def predict(self, features: Sequence[Tensor], samples: SampleList) -> tuple[StagePrediction, Tensor | None]:
-        """The same as :meth:`forward`, under mmdet's name."""
-        return self.forward(features, samples)
 
     def forward_train(
         self,

@@ -6,7 +6,7 @@ from mmdet.structures import SampleList
 from torch import Tensor
 
 from mmmaskdino.models.backbones.map_checks import check_maps
-from mmmaskdino.models.dense_heads.maskdino_head import with_shared
+from mmmaskdino.models.dense_heads.maskdino_head import valid_sizes, with_shared
 
 
 @MODELS.register_module()
@@ -86,7 +86,7 @@ class MaskDINO(BaseDetector):
         Returns:
             SampleList: The samples with ``pred_instances``, ``pred_panoptic_seg``, ``pred_sem_seg``.
         """
-        prediction, mask_features = self.panoptic_head.predict(self.extract_feat(batch_inputs), batch_data_samples)
+        prediction, mask_features = self._forward(batch_inputs, batch_data_samples)
         results = self.panoptic_fusion_head.predict(
             cls_logits=prediction.cls_logits,
             boxes=prediction.boxes,
@@ -103,4 +103,5 @@ class MaskDINO(BaseDetector):
 
     def _forward(self, batch_inputs: Tensor, batch_data_samples: SampleList | None = None):
         """Raw prediction of the last layer and the mask features."""
-        return self.panoptic_head(self.extract_feat(batch_inputs), batch_data_samples)
+        sizes = batch_data_samples and valid_sizes(batch_data_samples)
+        return self.panoptic_head(self.extract_feat(batch_inputs), sizes)

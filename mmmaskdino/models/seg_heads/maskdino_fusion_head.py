@@ -12,7 +12,7 @@ from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import Tensor
 
 from mmmaskdino.ops.device import from_host, parts, place_of_result, without_autocast
-from mmmaskdino.ops.mask_strips import combined_strips, mask_strips, row_strips
+from mmmaskdino.ops.mask_strips import best_classes, combined_strips, mask_strips, row_strips
 
 from .fusion_settings import FusionSettings
 from .image_queries import ImageFrames, ImageQueries, boxes_px
@@ -132,8 +132,7 @@ class MaskDINOFusionHead(BaseModule):
         if self.settings.panoptic_on:
             results['pan_results'] = PixelData(sem_seg=self.panoptic_map(queries, frames)[None])
         if self.settings.semantic_on:
-            strips = [scores.argmax(0) for scores in self.semantic_strips(queries, frames)]
-            results['sem_results'] = PixelData(sem_seg=torch.cat(strips)[None])
+            results['sem_results'] = PixelData(sem_seg=best_classes(self.semantic_strips(queries, frames))[None])
         return results
 
     # ---------------------------------------------------------------- instances

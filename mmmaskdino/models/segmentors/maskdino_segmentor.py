@@ -17,7 +17,7 @@ from mmmaskdino.models.backbones.map_checks import check_maps
 from mmmaskdino.models.decode_heads.maskdino_decode_head import split_images
 from mmmaskdino.models.seg_heads.image_queries import ImageFrames
 from mmmaskdino.ops.device import without_autocast
-from mmmaskdino.ops.mask_strips import resized_bands
+from mmmaskdino.ops.mask_strips import best_classes, resized_bands
 from mmmaskdino.structures import Shape
 
 from .windows import WindowSettings, window_starts
@@ -94,7 +94,7 @@ class MaskDINOSegmentor(EncoderDecoder):
         sizes = [tuple(sample.ori_shape[:2]) for sample in data_samples]
         strips_of_images = self._whole(images, sizes) if self.windows is None else self._slide(images, sizes)
         for sample, strips in zip(data_samples, strips_of_images, strict=True):
-            labels = torch.cat([scores.argmax(0) for scores in strips])[None]
+            labels = best_classes(strips)[None]
             sample.set_data(dict(pred_sem_seg=PixelData(data=_flip_back(labels, sample))))
         return list(data_samples)
 

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.structures import PixelData
 from torch import nn
 
+from mmmaskdino.models.dense_heads.maskdino_head import valid_sizes
 from mmmaskdino.models.seg_heads.image_queries import ImageFrames, ImageQueries
+from mmmaskdino.ops.mask_strips import best_classes
 
 from .base_tta import ViewOfSample, ViewsTTA
 from .merging import merged_queries, united_queries
@@ -58,7 +59,7 @@ class MaskDINOTTA(ViewsTTA):
         model = self.module
         batch = model.data_preprocessor(batch, False)
         inputs, samples = batch['inputs'], batch['data_samples']
-        prediction, mask_features = model.panoptic_head.predict(model.extract_feat(inputs), samples)
+        prediction, mask_features = model.panoptic_head(model.extract_feat(inputs), valid_sizes(samples))
         fields = (*prediction, mask_features)
         views = []
         for i, sample in enumerate(samples):
@@ -79,5 +80,4 @@ class MaskDINOTTA(ViewsTTA):
             sample.pred_panoptic_seg = PixelData(sem_seg=fusion.panoptic_map(merged, frames)[None])
         if settings.semantic_on:
             strips = fusion.semantic_strips(united_queries(views, reference), frames)
-            labels = torch.cat([scores.argmax(0) for scores in strips])
-            sample.pred_sem_seg = PixelData(sem_seg=labels[None])
+            sample.pred_sem_seg = PixelData(sem_seg=best_classes(strips)[None])

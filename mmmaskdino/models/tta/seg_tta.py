@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
@@ -12,6 +11,7 @@ from torch import nn
 from mmmaskdino.models.decode_heads.maskdino_decode_head import split_images
 from mmmaskdino.models.seg_heads.image_queries import ImageFrames
 from mmmaskdino.models.segmentors.maskdino_segmentor import pad_to_stride, without_padding
+from mmmaskdino.ops.mask_strips import best_classes
 
 from .base_tta import ViewOfSample, ViewsTTA
 from .merging import united_queries
@@ -59,5 +59,4 @@ class MaskDINOSegTTA(ViewsTTA):
     def set_results(self, sample: SegDataSample, views: Sequence[View], reference: View) -> None:
         """Write the label map into the sample, as ``pred_sem_seg`` (1, h, w) int64."""
         strips = self.module.decode_head.fusion.semantic_strips(united_queries(views, reference), reference.frames)
-        labels = torch.cat([scores.argmax(0) for scores in strips])
-        sample.set_data(dict(pred_sem_seg=PixelData(data=labels[None])))
+        sample.set_data(dict(pred_sem_seg=PixelData(data=best_classes(strips)[None])))

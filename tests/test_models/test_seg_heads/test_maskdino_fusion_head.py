@@ -3,13 +3,13 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from measuring import OperationCounter
 from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.registry import MODELS
 from mmengine.structures import BaseDataElement
 from pycocotools import mask as mask_utils
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mmmaskdino.apis.selftest import OperationCounter
 from mmmaskdino.models.seg_heads import MaskDINOFusionHead
 from mmmaskdino.models.seg_heads.image_queries import ImageFrames, ImageQueries
 from mmmaskdino.ops import device, mask_strips

@@ -1,8 +1,6 @@
-"""Measuring models: time, memory, operations, waits of the CPU, floating-point operations."""
+"""Measuring models: time, memory, floating-point operations; operations and waits with the counter of the selftest."""
 
-from .counters import OperationCounter
 from .flops import count_flops
-from .samples import make_batch
 from .stopwatch import Stopwatch
 
-__all__ = ['OperationCounter', 'Stopwatch', 'count_flops', 'make_batch']
+__all__ = ['Stopwatch', 'count_flops']

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
+from mmmaskdino.apis.selftest import OperationCounter
 from mmmaskdino.models.seg_heads import MaskDINOFusionHead
 from mmmaskdino.models.seg_heads.image_queries import ImageFrames, ImageQueries
 
-from .counters import OperationCounter
 from .memory import peak_memory
 from .models import CROWDED, INFERENCE, TRAINING, Case, Subject, build_model, interleaved
 

@@ -18,11 +18,10 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 import mmmaskdino  # noqa: F401  registers the model
+from mmmaskdino.apis.selftest import OperationCounter, make_batch
 from mmmaskdino.structures import Shape
 
-from .counters import OperationCounter
 from .flops import count_flops
-from .samples import make_batch
 from .stopwatch import Stopwatch
 
 # Configs that mmdet ships.
