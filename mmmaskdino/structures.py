@@ -8,7 +8,7 @@ padded canvas (``batch_input_shape``) everywhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
@@ -83,7 +83,8 @@ class StagePrediction(NamedTuple):
     def map(self, function: Callable[..., Tensor], *others: StagePrediction) -> StagePrediction:
         """The same function of each field, also of the fields of others; what is None stays None."""
         fields = zip(self, *others, strict=True)
-        return StagePrediction(*(None if field[0] is None else function(*field) for field in fields))
+        mapped: list[Any] = [None if field[0] is None else function(*field) for field in fields]
+        return StagePrediction(*mapped)
 
 
 class Pairs(NamedTuple):
