@@ -28,7 +28,7 @@ from mmmaskdino.datasets.image_loading import LoadCheckedImage
 from mmmaskdino.datasets.image_reading import Remark, RemarkCounts
 from mmmaskdino.datasets.pipelines import dataset_with_pipeline, step_name
 from mmmaskdino.devices import choose_device
-from mmmaskdino.engine.compile_hook import default_parts
+from mmmaskdino.engine.compiling import default_parts
 
 from .model import KINDS, SWITCHES, apply_settings, build_model
 from .prediction import Failure, Prediction

@@ -13,7 +13,7 @@ import numpy as np
 from pycocotools import mask as coco_mask
 
 from mmmaskdino.datasets.predicted import IMAGES_IN
-from mmmaskdino.engine.atomic_backend import PARTIAL_SUFFIX, complete_file
+from mmmaskdino.engine.checkpoints import PARTIAL_SUFFIX, complete_file
 from mmmaskdino.output_files import OutputFolder
 
 from .prediction import Prediction
