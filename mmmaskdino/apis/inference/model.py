@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from mmmaskdino.apis.tta import tta_model
 from mmmaskdino.converters import read_checkpoint
+from mmmaskdino.converters.conversion import UNCOUNTED
 from mmmaskdino.converters.target import read_dataset_meta
 from mmmaskdino.hub import local_weights
 from mmmaskdino.models.utils import head_of
@@ -25,7 +27,7 @@ SWITCHES = dict(panoptic='panoptic_on', instances='instance_on', semantic='seman
 THRESHOLDS = dict(score_thr='instances', max_per_image='instances', object_mask_thr='panoptic', overlap_thr='panoptic')
 DEFAULT_SCORE_THR = 0.3  # mmdet's, of the pictures that its inferencer draws
 # Only training reads these, so weights that others released may lack them.
-TRAINING_ONLY = '.denoising.'
+TRAINING_ONLY = re.compile(rf'\.denoising\.|{UNCOUNTED}')
 
 
 def apply_settings(cfg: Config, kinds: Sequence[str] | None, thresholds: Mapping[str, float | None]) -> None:
@@ -112,7 +114,7 @@ def load_weights(model: BaseModel, tensors: dict[str, Tensor], what: str) -> Non
         ValueError: A tensor is missing or has another shape.
     """
     wanted = model.state_dict()
-    missing = [name for name in wanted if name not in tensors and TRAINING_ONLY not in name]
+    missing = [name for name in wanted if name not in tensors and not TRAINING_ONLY.search(name)]
     other = [name for name in wanted if name in tensors and tensors[name].shape != wanted[name].shape]
     faults = []
     if missing:
