@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Set up the environment if needed, check the style and run the tests on the CPU.
+# Set up the environment if needed, check style and types and run the tests on the CPU.
 #   tools/run_tests.sh [current|classic] [arguments of pytest]
 # current (the default): .venv; classic: .venv-classic with the original OpenMMLab releases.
 set -euo pipefail
@@ -38,6 +38,7 @@ failed=0
 if [ "$stack" = current ]; then
   "$venv/bin/python" -m ruff check . || failed=1
   "$venv/bin/python" -m ruff format --check . || failed=1
+  "$venv/bin/python" -m mypy || failed=1
 fi
 if [ $# -gt 0 ]; then
   "$venv/bin/python" -m pytest "$@" || failed=1
@@ -48,7 +49,7 @@ export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 "$venv/bin/python" -m pytest -n "$(env -u OMP_NUM_THREADS nproc)" --dist loadfile --no-loadscope-reorder || failed=1
 if [ "${CI:-}" = true ]; then  # known vulnerabilities fail; where no advisory database answers, it says so (status 3)
   audit=0
-  bash tools/audit_dependencies.sh "$stack" || audit=$?
+  bash .ci/audit_dependencies.sh "$stack" || audit=$?
   if [ "$audit" != 0 ] && [ "$audit" != 3 ]; then failed=1; fi
 fi
 exit "$failed"

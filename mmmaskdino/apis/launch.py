@@ -25,8 +25,8 @@ from mmengine.runner import Runner
 
 from mmmaskdino.apis.plain_config import PlainConfig
 from mmmaskdino.converters import read_checkpoint
-from mmmaskdino.engine.stop_signals import StopSignals, within
-from mmmaskdino.engine.worker_processes import end_workers
+from mmmaskdino.engine.data_loading import end_workers
+from mmmaskdino.engine.stopping import StopSignals, within
 from mmmaskdino.hub import find_config, find_weights, local_weights, resolve_model
 from mmmaskdino.hub.table import did_you_mean
 
@@ -191,7 +191,7 @@ def process_group() -> Iterator[None]:
             f'process {rank} of {num_processes} cannot go on: another process has ended or did not answer in time '
             '(env_cfg.dist_cfg.timeout, in seconds). Its own error is the one to look for, in the output of the other '
             'processes; after a kill for lack of memory there is none. Training goes on from the last checkpoint with '
-            '--resume'
+            '--resume, prediction where it was with the same command'
         ) from error
     finally:
         gc.collect()

@@ -14,6 +14,7 @@ from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor
 
+from mmmaskdino.apis.plain_config import wrong_argument
 from mmmaskdino.apis.tta import tta_model
 from mmmaskdino.converters import read_checkpoint
 from mmmaskdino.converters.conversion import UNCOUNTED
@@ -24,7 +25,13 @@ from mmmaskdino.models.utils import head_of
 KINDS = ('panoptic', 'instances', 'semantic')
 SWITCHES = dict(panoptic='panoptic_on', instances='instance_on', semantic='semantic_on')
 # Threshold -> the results that it applies to.
-THRESHOLDS = dict(score_thr='instances', max_per_image='instances', object_mask_thr='panoptic', overlap_thr='panoptic')
+THRESHOLDS = dict(
+    score_thr=('instances',),
+    max_per_image=('instances',),
+    object_mask_thr=('panoptic',),
+    overlap_thr=('panoptic',),
+    box_margin=KINDS,
+)
 DEFAULT_SCORE_THR = 0.3  # mmdet's, of the pictures that its inferencer draws
 # Only training reads these, so weights that others released may lack them.
 TRAINING_ONLY = re.compile(rf'\.denoising\.|{UNCOUNTED}')
@@ -51,11 +58,12 @@ def apply_settings(cfg: Config, kinds: Sequence[str] | None, thresholds: Mapping
         return
     if cfg.model.panoptic_head.get('mask_dims', 256) is None:
         _reject(set(kinds or ()) - {'instances'}, f'{cfg.filename} is a detection model and gives no')
+        _reject(set(given) & {'box_margin'}, f'{cfg.filename} is a detection model, without masks to cut:')
     test_cfg = dict(cfg.model.get('test_cfg') or {})
     if kinds:
         test_cfg.update({SWITCHES[kind]: kind in kinds for kind in KINDS})
     given_kinds = {kind for kind in KINDS if test_cfg.get(SWITCHES[kind], kind == 'instances')}
-    idle = {key for key in given if THRESHOLDS[key] not in given_kinds}
+    idle = {key for key in given if given_kinds.isdisjoint(THRESHOLDS[key])}
     _reject(idle, f'the wanted results are {" and ".join(sorted(given_kinds))}, which have no')
     if 'instances' in given_kinds:
         given.setdefault('score_thr', DEFAULT_SCORE_THR)
@@ -94,7 +102,10 @@ def build_model(cfg: Config, weights: str | Path, device: str, tta: bool = False
         checkpoint = read_checkpoint(path)
     cfg.model.backbone.init_cfg = None
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        model = MODELS.build(cfg.model)
+        try:
+            model = MODELS.build(cfg.model)
+        except TypeError as error:
+            raise ValueError(wrong_argument(error) or str(error)) from error
         load_weights(model, checkpoint.tensors, f'{weights} and the model of {cfg.filename}')
         if tta:
             model = MODELS.build(dict(tta_model(cfg), module=model))
