@@ -37,10 +37,6 @@ class _WrongFileError(FetchError):
     """What came is another file, or a damaged one."""
 
 
-class _Interrupted(Exception):  # noqa: N818 (no error: the next attempt goes on)
-    """The connection ended before the file did."""
-
-
 class Remote(NamedTuple):
     """A file somewhere else."""
 
@@ -197,7 +193,7 @@ def _receive_patiently(address: str, part: Path, size: int | None) -> None:
             elif error.code not in _TEMPORARY:
                 raise FetchError(f'HTTP {error.code} {error.reason}') from error
             problem = error
-        except (_Interrupted, OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException) as error:
             problem = error
             if isinstance(getattr(error, 'reason', None), socket.gaierror):  # no such name, or no network at all
                 break
@@ -209,8 +205,7 @@ def _receive(address: str, part: Path, size: int | None) -> None:
 
     Raises:
         FetchError: It would be in vain to try again.
-        _Interrupted: Not all of the file has come.
-        OSError: The server does not answer, or not as it should.
+        OSError: The server does not answer, or not all of the file has come.
     """
     start = part.stat().st_size if part.is_file() else 0
     if size is not None and start == size:
@@ -228,16 +223,12 @@ def _receive(address: str, part: Path, size: int | None) -> None:
             raise _WrongFileError(f'the server offers {total} bytes{page}; expected {size}')
         _store(response, part, start, total)
     if total is not None and part.stat().st_size < total:
-        raise _Interrupted(f'the connection ended after {part.stat().st_size} of {total} bytes')
+        raise ConnectionError(f'the connection ended after {part.stat().st_size} of {total} bytes')
 
 
 def _store(response: http.client.HTTPResponse, part: Path, start: int, total: int | None) -> None:
     bar = Progress(total=total, initial=start, unit='B', unit_scale=True, desc=part.name.replace('.part', ''))
-    try:
-        file = open(part, 'ab' if start else 'wb')  # noqa: SIM115 (its errors are told from those of the connection)
-    except OSError as error:
-        raise FetchError(f'{part} cannot be written: {error.strerror}') from error
-    with bar, file:
+    with bar, open(part, 'ab' if start else 'wb') as file:
         while chunk := response.read(CHUNK):
             try:
                 file.write(chunk)
@@ -248,6 +239,7 @@ def _store(response: http.client.HTTPResponse, part: Path, start: int, total: in
                     f'{part} cannot be written: {error.strerror} ({free:.0f} MB are free; {HOME} names another folder)'
                 ) from error
             bar.update(len(chunk))
+        os.fsync(file.fileno())  # before it gets another name
 
 
 def digits_in(name: str) -> str | None:
