@@ -19,7 +19,7 @@ from mmmaskdino.apis.tta import tta_model
 from mmmaskdino.converters import read_checkpoint
 from mmmaskdino.converters.conversion import UNCOUNTED
 from mmmaskdino.converters.target import read_dataset_meta
-from mmmaskdino.hub import local_weights
+from mmmaskdino.hub import find_weights, local_weights
 from mmmaskdino.models.utils import head_of
 
 KINDS = ('panoptic', 'instances', 'semantic')
@@ -85,7 +85,7 @@ def build_model(cfg: Config, weights: str | Path, device: str, tta: bool = False
 
     Args:
         cfg: A config of this package.
-        weights: Checkpoint file or URL.
+        weights: Checkpoint file or URL, name of a model or work directory.
         device: Where to put it.
         tta: Whether to wrap it for test-time augmentation.
 
@@ -95,10 +95,9 @@ def build_model(cfg: Config, weights: str | Path, device: str, tta: bool = False
     Raises:
         ValueError: The weights do not fit the model.
     """
-    path = local_weights(str(weights))
-    with (
-        get_local_path(str(weights)) if path is None and '://' in str(weights) else nullcontext(path or weights) as path
-    ):
+    weights, _ = find_weights(weights)
+    path = local_weights(weights)
+    with get_local_path(weights) if path is None and '://' in weights else nullcontext(path or weights) as path:
         checkpoint = read_checkpoint(path)
     cfg.model.backbone.init_cfg = None
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
