@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -81,7 +81,7 @@ def locked(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def download(remote: Remote, folder: Path, by_hand: Path) -> tuple[Path, dict[str, int | str]]:
+def download(remote: Remote, folder: Path, by_hand: Path) -> tuple[Path, dict[str, Any]]:
     """Fetch a file, or pick it up; the caller holds a lock.
 
     Args:
@@ -124,7 +124,7 @@ def check_reachable(remote: Remote, by_hand: Path) -> None:
         raise FetchError(_by_hand_message(f'{OFFLINE} is set', places, remote, by_hand))
 
 
-def check_file(path: Path, remote: Remote) -> dict[str, int | str]:
+def check_file(path: Path, remote: Remote) -> dict[str, Any]:
     """Compare a file with what is known of it.
 
     Returns:
@@ -133,7 +133,7 @@ def check_file(path: Path, remote: Remote) -> dict[str, int | str]:
     Raises:
         FetchError: It is another file.
     """
-    sums = dict(md5=hashlib.md5(usedforsecurity=False), sha256=hashlib.sha256())
+    sums: dict[str, Any] = dict(md5=hashlib.md5(usedforsecurity=False), sha256=hashlib.sha256())
     with open(path, 'rb') as file:
         start = file.read(512).lstrip().lower()
         file.seek(0)
@@ -162,7 +162,7 @@ def _by_hand_message(why: str, places: Iterable[str], remote: Remote, by_hand: P
     return '\n'.join(lines)
 
 
-def _download_from(address: str, part: Path, remote: Remote) -> dict[str, int | str]:
+def _download_from(address: str, part: Path, remote: Remote) -> dict[str, Any]:
     """Fetch from one address; what is not right is removed, and if it began with an older part, fetched anew."""
     known = remote.md5 or remote.sha256
     while True:

@@ -95,9 +95,9 @@ def build_model(cfg: Config, weights: str | Path, device: str, tta: bool = False
     Raises:
         ValueError: The weights do not fit the model.
     """
-    weights, _ = find_weights(weights)
-    path = local_weights(weights)
-    with get_local_path(weights) if path is None and '://' in weights else nullcontext(path or weights) as path:
+    address, _ = find_weights(weights)
+    address = str(local_weights(address) or address)
+    with get_local_path(address) if '://' in address else nullcontext(address) as path:
         checkpoint = read_checkpoint(path)
     cfg.model.backbone.init_cfg = None
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
