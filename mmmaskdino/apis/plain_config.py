@@ -15,6 +15,8 @@ from mmmaskdino.plain_text import without_templates
 
 _UNEXPECTED = re.compile(r"got an unexpected keyword argument '(\w+)'")
 
+# Registered classes. mmengine takes any other name with dots as a function to import and call.
+_TYPE = re.compile(r'((mmengine|mmcv|mmdet|mmseg|mmpretrain)\.)?[A-Z]\w*')
 _NUMBERS = dict(inf=float('inf'), nan=float('nan'))
 
 
@@ -38,7 +40,7 @@ class PlainConfig(Config):
         """Read a config as a run saves it in its checkpoints; nothing in it is run and no module is imported.
 
         Args:
-            text: Python code that assigns plain values to names.
+            text: Python code that assigns plain values to names; each `type` must name a registered class.
             origin: Where it is from, for messages.
 
         Raises:
@@ -54,7 +56,20 @@ class PlainConfig(Config):
             raise ValueError(
                 f'the config in {origin} was not read: {error}. Plain values alone are read; give the config as a file'
             ) from error
+        _check_types(values, origin)
         return cls.of(Config(values, cfg_text=text, filename=origin))
+
+
+def _check_types(value: Any, origin: str) -> None:
+    if isinstance(value, dict):
+        kind = value.get('type')
+        if isinstance(kind, str) and not _TYPE.fullmatch(kind):
+            raise ValueError(
+                f'the config in {origin} was not read: its type {kind!r} is no name of a registered class, and could '
+                'run anything; give the config as a file if you trust it'
+            )
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ():
+        _check_types(part, origin)
 
 
 def _plain_value(node: ast.expr) -> Any:

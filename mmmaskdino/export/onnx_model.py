@@ -43,7 +43,7 @@ class OnnxModel:
 
     def __init__(self, path: str | Path, kinds: Sequence[str] | None, thresholds: Mapping[str, Any]) -> None:
         self.metadata = read_metadata(path)
-        self._run = _open(path)
+        self._path, self._run = path, _open(path)
         outputs = self.metadata['output_names']
         self._is_raw = self.metadata['outputs'] == 'raw'
         classes, num_things = self.metadata['classes'], self.metadata['num_thing_classes']
@@ -68,6 +68,10 @@ class OnnxModel:
         self.panoptic_head = SimpleNamespace(num_things_classes=num_things, with_masks=with_masks)
         palette = self.metadata.get('palette')
         self.dataset_meta = dict(classes=classes, **(dict(palette=palette) if palette else {}))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What tells it from others: the file."""
+        return dict(file=torch.from_numpy(np.fromfile(self._path, np.uint8)))
 
     def resize(self, results: dict) -> dict:
         """The step of a pipeline that makes an image as large as the file wants it.

@@ -78,6 +78,14 @@ def test_thresholds_and_kinds(exported, outputs: str) -> None:
             Predictor(file, overlap_thr=0.5)
 
 
+def test_settings_tell_files_apart(exported) -> None:
+    """By which an interrupted run knows that it goes on with the same model."""
+    raw, results = (exported('panoptic', outputs)[2] for outputs in ('raw', 'results'))
+    assert Predictor(raw).settings() == Predictor(raw).settings() != Predictor(results).settings()
+    with pytest.raises(ValueError, match='no --compile'):
+        Predictor(raw).compile()
+
+
 def test_a_fixed_size(exported) -> None:
     """Photographs of either orientation are fitted into it."""
     predictor = Predictor(exported('panoptic', 'raw', (64, 96))[2])
