@@ -303,7 +303,12 @@ def test_a_base_that_cannot_be_followed(summaries, tmp_path: Path) -> None:
     broken.write_text('1 / 0')
     for kind, base, side, message in (
         ('instance', shapes_base, 256, 'keep the size of their files, so that --image-size 256 has nothing to set'),
-        ('instance', CONFIGS / 'maskdino_r18_shapes_panoptic.py', None, 'trains panoptic data, the data are instance'),
+        (
+            'instance',
+            CONFIGS / 'maskdino_r18_shapes_panoptic.py',
+            None,
+            'trains panoptic data, the data are instance',
+        ),
         ('semantic', shapes_base, None, 'trains instance data, the data are semantic'),
         ('instance', CONFIGS / 'maskdino_r50_lvis_instance.py', None, 'wrapped in ClassBalancedDataset'),
         ('instance', broken, None, r'broken.py: the config cannot be read \(ZeroDivisionError'),
