@@ -36,10 +36,11 @@ from .model import DEFAULT_SCORE_THR, KINDS, SWITCHES, apply_settings, build_mod
 from .prediction import Failure, Prediction
 from .reading import EXPECTED, MEGA, Limits, name_of, read_source, reduce_image
 from .sources import Video, find_images, is_many
+from .stores import StoredImage
 
 T = TypeVar('T')
 MAX_PADDING = 1.25  # pixels of a padded batch, by those of its images
-Source = str | Path | bytes | Image.Image | np.ndarray | Tensor
+Source = str | Path | StoredImage | bytes | Image.Image | np.ndarray | Tensor
 
 
 class _Item(NamedTuple):
@@ -252,7 +253,7 @@ class Predictor:
         """
         if batch_size < 1 or workers < 0:
             raise ValueError(f'expected batch_size from 1 and workers from 0, got {batch_size} and {workers}')
-        if isinstance(images, (str, Path, bytes, Image.Image, np.ndarray, Tensor)):
+        if isinstance(images, (str, Path, StoredImage, bytes, Image.Image, np.ndarray, Tensor)):
             images = [images]
         elif not isinstance(images, Iterable):
             raise TypeError(f'{EXPECTED}; got {type(images).__name__}')
