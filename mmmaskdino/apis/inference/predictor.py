@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -31,7 +32,7 @@ from mmmaskdino.devices import choose_device
 from mmmaskdino.engine.compiling import default_parts
 from mmmaskdino.hub.huggingface import fetch_published
 
-from .model import KINDS, SWITCHES, apply_settings, build_model
+from .model import DEFAULT_SCORE_THR, KINDS, SWITCHES, apply_settings, build_model
 from .prediction import Failure, Prediction
 from .reading import EXPECTED, MEGA, Limits, name_of, read_source, reduce_image
 from .sources import Video, find_images, is_many
@@ -68,7 +69,8 @@ class Predictor:
     Args:
         config: Name of a model (`mmmaskdino models`), work directory, published folder or checkpoint that holds its
             config; with weights: config file, name of a config, or a config.
-        weights: Checkpoint file, URL, name of a model or work directory; None for those of the model.
+        weights: Checkpoint file, URL, name of a model or work directory; None for those of the model. Or a file of
+            `mmmaskdino export` (.onnx), which needs no config.
         device: 'cpu', 'cuda', 'cuda:1', 1 or 'mps', for example; None for the first GPU, or else the CPU.
         kinds: Results wanted, some of 'panoptic', 'instances', 'semantic'; None for what the config says.
         score_thr: Lowest score of an instance, in [0, 1]; None for 0.3.
@@ -104,7 +106,6 @@ class Predictor:
         tta_scales: Sequence[float] | None = None,
         tta_flips: Sequence[str] | None = None,
     ) -> None:
-        cfg, weights = open_model(config, weights, cfg_options)
         thresholds = dict(
             score_thr=score_thr,
             max_per_image=max_per_image,
@@ -114,20 +115,47 @@ class Predictor:
         )
         if not tta and (tta_scales is not None or tta_flips is not None):
             raise ValueError('--tta-scales and --tta-flips need --tta')
-        apply_settings(cfg, kinds, thresholds)
         self.limits = limits or Limits()
         self.limits.check()
-        steps = _without_annotations(list(dataset_with_pipeline(cfg.test_dataloader.dataset).pipeline))
-        self.model = build_model(cfg, weights, choose_device(device), tta)
-        self.dataset_meta = self.model.dataset_meta
-        self._windows = (cfg.model.get('test_cfg') or {}).get('mode') == 'slide'
-        self._scope = cfg.default_scope
-        with DefaultScope.overwrite_default_scope(self._scope):
+        file = config if weights is None else weights
+        if isinstance(file, (str, Path)) and Path(file).suffix.lower() == '.onnx':
+            if tta or cfg_options or choose_device(device or 'cpu') != 'cpu':
+                raise ValueError(f'{file} runs as it was exported, on the CPU: no --tta, --cfg-options and --device')
+            steps = self._open_onnx(file, kinds, thresholds)
+        else:
+            cfg, weights = open_model(config, weights, cfg_options)
+            apply_settings(cfg, kinds, thresholds)
+            steps = _without_annotations(list(dataset_with_pipeline(cfg.test_dataloader.dataset).pipeline))
             steps = _with_views(cfg, steps, tta_scales, tta_flips) if tta else steps
+            self.model = build_model(cfg, weights, choose_device(device), tta)
+            self._windows = (cfg.model.get('test_cfg') or {}).get('mode') == 'slide'
+            self._scope = cfg.default_scope
+            self._what = Path(cfg.filename or 'model').stem
+            self._steps, self._model_cfg, self._views = steps, cfg.model, tta_model(cfg) if tta else None
+        self.dataset_meta = self.model.dataset_meta
+        with DefaultScope.overwrite_default_scope(self._scope):
             self._loader, self._pipeline = _build_pipeline(steps, self.limits)
         self.remarks = self._loader.remarks = RemarkCounts()
-        self._what = Path(cfg.filename or 'model').stem
-        self._steps, self._model_cfg, self._views = steps, cfg.model, tta_model(cfg) if tta else None
+
+    def _open_onnx(
+        self, path: str | Path, kinds: Sequence[str] | None, thresholds: dict[str, Any]
+    ) -> list[dict | Callable]:
+        """Put an exported file in the place of the model; the steps of its pipeline."""
+        try:
+            from mmmaskdino.export.onnx_model import OnnxModel
+        except ModuleNotFoundError as error:
+            if error.name not in ('onnx', 'onnxruntime', 'openvino'):
+                raise
+            raise ValueError(f'{path} needs the package {error.name}: pip install "mmmaskdino[export]"') from error
+        thresholds = dict(thresholds)
+        if thresholds['score_thr'] is None:
+            thresholds['score_thr'] = DEFAULT_SCORE_THR
+        model = OnnxModel(path, kinds, thresholds)
+        self.model, self._windows, self._scope, self._what = model, False, 'mmdet', Path(path).stem
+        settings = asdict(model.panoptic_fusion_head.settings)
+        self._steps, self._model_cfg, self._views = [], dict(test_cfg=settings), None
+        packing = dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape'))
+        return [dict(type='LoadImageFromFile'), model.resize, packing]
 
     @classmethod
     def from_hub(cls, repo_id: str, revision: str | None = None, **options: Any) -> Predictor:
@@ -171,6 +199,8 @@ class Predictor:
             options: Of `torch.compile`.
         """
         model = getattr(self.model, 'module', self.model)  # test-time augmentation wraps it
+        if not isinstance(model, nn.Module):
+            raise ValueError(f'{self._what} runs as it was exported: no --compile')
         for part in default_parts(model):
             attrgetter(part)(model).compile(**options)
 
@@ -411,7 +441,7 @@ def _with_views(
     return [*first, dict(last, transforms=[slot for slot in slots if slot])]
 
 
-def _build_pipeline(transforms: list[dict], limits: Limits) -> tuple[LoadCheckedImage, Compose]:
+def _build_pipeline(transforms: list[dict | Callable], limits: Limits) -> tuple[LoadCheckedImage, Compose]:
     """What reads an image, and what follows."""
     options = dict(transforms[0])
     if not options.pop('type').endswith('LoadImageFromFile'):
