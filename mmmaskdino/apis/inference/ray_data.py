@@ -121,8 +121,6 @@ def predict_with_ray(
         batch_size=4 * batch_size,
         num_gpus=gpus or None,
         compute=ray.data.ActorPoolStrategy(**_pool(actors)),
-        max_restarts=-1,
-        max_task_retries=-1,
     ).write_parquet(out)
     return find_failures(out)
 

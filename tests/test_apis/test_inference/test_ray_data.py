@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,11 +35,11 @@ def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, project_root: Path)
     """Two CPUs of this machine."""
     ray = pytest.importorskip('ray', reason='the extra ray is not installed')
     pytest.importorskip('pyarrow', reason='the extra ray is not installed')
-    variables = dict(DYING_MARK=str(tmp_path / 'mark'), OMP_NUM_THREADS='1')
-    variables['PYTHONPATH'] = os.pathsep.join(
-        [str(project_root), str(Path(__file__).parent), os.environ.get('PYTHONPATH', '')]
-    )
+    python_path = os.pathsep.join([str(project_root), os.environ.get('PYTHONPATH', '')])
+    variables = dict(DYING_MARK=str(tmp_path / 'mark'), OMP_NUM_THREADS='1', PYTHONPATH=python_path)
     monkeypatch.setenv('RAY_USAGE_STATS_ENABLED', '0')
+    monkeypatch.setenv('HOME', str(tmp_path))  # where Ray writes its token
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the actors cannot import this module
     ray.init(
         num_cpus=2,
         include_dashboard=False,
@@ -47,6 +49,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, project_root: Path)
     )
     yield
     ray.shutdown()
+    shutil.rmtree(f'/tmp/ray-of-{os.getpid()}', ignore_errors=True)
 
 
 def read(folder: Path) -> dict[str, dict]:
