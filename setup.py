@@ -119,7 +119,7 @@ setup(
         'export': read_requirements('export.txt'),
         'page': read_requirements('page.txt'),
         'photos': read_requirements('photos.txt'),
-        # A few packages each: many images, results as tables or detections, where the curves of a training go.
+        # A few packages each: many images, results as tables or detections, curves of a training, models from a hub.
         'pandas': read_requirements('optional.txt', 'pandas'),
         'parquet': read_requirements('optional.txt', 'pyarrow'),
         'ray': read_requirements('optional.txt', 'ray|pyarrow'),
@@ -127,6 +127,7 @@ setup(
         'supervision': read_requirements('optional.txt', 'supervision'),
         'tensorboard': read_requirements('optional.txt', 'tensorboard'),
         'wandb': read_requirements('optional.txt', 'wandb'),
+        'hub': read_requirements('optional.txt', 'huggingface_hub'),
         'docs': read_requirements('docs.txt'),
         'tests': [line for name in TESTED for line in read_requirements(f'{name}.txt')],
     },

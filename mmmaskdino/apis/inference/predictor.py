@@ -29,6 +29,7 @@ from mmmaskdino.datasets.image_reading import Remark, RemarkCounts
 from mmmaskdino.datasets.pipelines import dataset_with_pipeline, step_name
 from mmmaskdino.devices import choose_device
 from mmmaskdino.engine.compiling import default_parts
+from mmmaskdino.hub.huggingface import fetch_published
 
 from .model import KINDS, SWITCHES, apply_settings, build_model
 from .prediction import Failure, Prediction
@@ -127,6 +128,20 @@ class Predictor:
         self.remarks = self._loader.remarks = RemarkCounts()
         self._what = Path(cfg.filename or 'model').stem
         self._steps, self._model_cfg, self._views = steps, cfg.model, tta_model(cfg) if tta else None
+
+    @classmethod
+    def from_hub(cls, repo_id: str, revision: str | None = None, **options: Any) -> Predictor:
+        """A model that was published on the Hugging Face Hub with `publish_model.py`; needs huggingface_hub.
+
+        Args:
+            repo_id: `organisation/name`.
+            revision: Branch, tag or commit; None for the main branch.
+            options: As of the class, but for `config` and `weights`.
+
+        Raises:
+            ValueError: It cannot be fetched or is no model of this package.
+        """
+        return cls(fetch_published(repo_id, revision), **options)
 
     @property
     def kinds(self) -> tuple[str, ...]:

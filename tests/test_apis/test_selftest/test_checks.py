@@ -141,7 +141,7 @@ def test_memory_that_is_not_enough(run, monkeypatch):
     def full(self, *args):
         raise torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB')
 
-    monkeypatch.setattr(checks, 'RECIPE', 'maskdino_r18_shapes_instance.py')
+    monkeypatch.setattr(checks, 'RECIPE', 'maskdino_r18_shapes_instance')
     monkeypatch.setattr(MaskDINO, 'loss', full)
     row = run('R50, one image')['R50, one image']
     assert row.result == 'not run' and 'does not fit: CUDA out of memory' in row.found
