@@ -37,7 +37,7 @@ OTHER_SPELLINGS = {
     r'bash tools/(dist|slurm)_\w+\.sh': 'tools/NAME.sh',
 }
 # Programs of others; their options are not ours to check.
-OTHER_PROGRAMS = {'docker', 'mim', 'pre-commit', 'python3.11', 'source', 'tensorboard', 'trtexec'}
+OTHER_PROGRAMS = {'curl', 'docker', 'mim', 'pre-commit', 'python3.11', 'source', 'tensorboard', 'trtexec'}
 # Launchers: the arguments they need, the places of those that are their own, and the script that gets the others.
 LAUNCHERS = {
     'dist_train.sh': (2, {1}, 'train.py'),
@@ -132,6 +132,8 @@ def check(command: Command) -> None:
     program, *arguments = words
     if program == 'bash':
         program, *arguments = arguments
+    if program in ('torchrun', 'srun'):  # several processes of one command
+        program, *arguments = words[words.index('mmmaskdino') :]
     if program == 'mmmaskdino':
         check_subcommand(arguments, command.is_whole)
     elif program in ('python', 'pip'):
