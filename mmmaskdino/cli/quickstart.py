@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmmaskdino.cli.data import summarise
+from mmmaskdino.cli.data import has_gpu, summarise
 from mmmaskdino.cli.messages import CommandError, errors_as_messages
 from mmmaskdino.plain_text import printable
 
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     with errors_as_messages(ValueError, OSError):
         _check_arguments(args)
         out = args.out or Path('work_dirs') / f'quickstart_{args.path.resolve().stem}'
-        processes = args.processes or (2 if _count_cores() > 1 and not _has_gpu() else 1)
+        processes = args.processes or (2 if _count_cores() > 1 and not has_gpu() else 1)
         config = out / 'config.py'
         if _checkpoint(out) and config.is_file():
             _say(f'going on from {_checkpoint(out)}; to start anew, delete {out} or choose another --out')
@@ -225,11 +225,6 @@ def _checkpoint(out: Path) -> str | None:
 
 def _count_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-
-
-def _has_gpu() -> bool:
-    """Whether there is an NVIDIA GPU that is not hidden; torch is not asked, whose import takes seconds."""
-    return Path('/dev/nvidia0').exists() and os.environ.get('CUDA_VISIBLE_DEVICES') not in ('', '-1')
 
 
 def _say(text: str) -> None:

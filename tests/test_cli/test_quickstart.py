@@ -40,7 +40,7 @@ def one_file(shapes: Path, tmp_path: Path) -> Path:
 def commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
     """Commands of trainings, which do nothing but leave the figures of one."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(quickstart, '_has_gpu', lambda: False)
+    monkeypatch.setattr(quickstart, 'has_gpu', lambda: False)
     monkeypatch.setattr(quickstart, '_count_cores', lambda: 2)
     seen = []
 
