@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     config.add_argument('--epochs', type=int, help='default: 12, or what makes 5000 iterations if that is more')
     config.add_argument('--load-from', help='weights to start from; classes are matched by name')
-    config.add_argument('--base', type=Path, help='config to inherit from; default: the one with ResNet-50')
+    config.add_argument('--base', type=Path, help='config to inherit from (default: with ResNet-50)')
     config.add_argument(
         '--small',
         action='store_true',

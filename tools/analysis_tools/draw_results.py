@@ -4,7 +4,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import torch
 from mmengine.config import DictAction
 
 from mmmaskdino.progress import Progress
@@ -14,15 +13,13 @@ from mmmaskdino.visualization.predicted_dataset import PredictedDataset, write_p
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file, or its name in the model zoo')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('out_dir', help='folder for one PNG per image, and contact_sheet.png with all of them')
     parser.add_argument('--num', type=int, default=8, help='number of images (default: %(default)s)')
     parser.add_argument('--scale', type=float, help='factor to enlarge the images; small ones are enlarged by default')
     parser.add_argument('--score-thr', type=float, default=0.3, help='lowest score of an object (default: %(default)s)')
-    parser.add_argument(
-        '--device', default='cuda:0' if torch.cuda.is_available() else 'cpu', help='default: %(default)s'
-    )
+    parser.add_argument('--device', help='cpu, cuda or the number of a GPU; default: the first GPU, or else the CPU')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value changes of the config')
     return parser.parse_args()
 

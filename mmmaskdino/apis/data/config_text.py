@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
-import mmmaskdino
 from mmmaskdino.datasets.files import DataError
+from mmmaskdino.hub.table import configs_folder
 from mmmaskdino.memory_model import TrainingMemory
 from mmmaskdino.plain_text import literal
 
@@ -21,7 +21,6 @@ from .checking import SplitSummary
 from .comparison import choose_parts, find_differences, find_unused_classes
 from .small_recipe import SmallRecipe
 
-CONFIGS = Path(mmmaskdino.__file__).parent / '.mim' / 'configs' / 'maskdino'
 BASES = dict(
     instance='maskdino_r50_coco_instance_12e.py',
     detection='maskdino_r50_coco_detection.py',
@@ -58,7 +57,7 @@ class TrainingPlan:
         num_gpus: GPUs.
         epochs: None for 12, or more where those are fewer than 5000 iterations.
         load_from: Weights to start from.
-        base: Config to inherit from; None for the R50 one of the dataset's kind.
+        base: Config to inherit from, a file or a name of the model zoo; None for the R50 one of the dataset's kind.
         image_side: The longer side of the training images in pixels; None for that of the base, or less where memory is
             short.
         small: Sizes and numbers of the small model, to train that; memory, epochs and side are not looked at then.
@@ -119,7 +118,7 @@ def write_config(summaries: Sequence[SplitSummary], plan: TrainingPlan, out: Pat
         unused = find_unused_classes(summaries)
         train = replace(train, classes=tuple(name for name in train.classes if name not in unused))
     kind = train.split.kind if train.has_masks else 'detection'
-    base = BaseConfig(plan.base or CONFIGS / (_small_base(kind) if plan.small else BASES[kind]))
+    base = BaseConfig(plan.base or configs_folder() / (_small_base(kind) if plan.small else BASES[kind]))
     base.check_kind(kind)
     recipe = plan.small
     if recipe:
