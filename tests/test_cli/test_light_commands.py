@@ -27,6 +27,7 @@ sys.exit(status)
     [
         ['check', '{data}', '--picture', '{out}.png'],
         ['config', '{data}', '--out', '{out}.py', '--kind', 'panoptic', '--base', '{base}'],
+        ['config', '{data}', '--out', '{out}.py', '--small'],
         ['split', '{data}/annotations/instances_train.json', '--out', '{out}'],
     ],
 )
