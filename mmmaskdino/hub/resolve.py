@@ -107,7 +107,7 @@ def _of_entry(entry: Entry) -> ModelFiles:
     if not is_here:
         check_model_reachable(entry)
     return ModelFiles(
-        entry.config and find_config(entry.config),
+        find_config(entry.config) if entry.config else None,
         entry.address if is_here else SCHEME + entry.name,
         receipt.get('options', entry.options),
     )

@@ -126,7 +126,7 @@ def _open_videos(found: Found, limits: Limits, failures: list[Failure]) -> dict[
     for file in found.files:
         try:
             if file.is_video:
-                videos[file.name] = Video(file.path, limits, file.name)
+                videos[file.name] = Video(Path(file.path), limits, file.name)
         except DataError as error:
             if len(found.files) == 1:
                 raise

@@ -94,16 +94,17 @@ def build_model(cfg: Config, weights: str | Path, device: str, tta: bool = False
     """
     path = local_weights(str(weights))
     with (
-        get_local_path(str(weights)) if path is None and '://' in str(weights) else nullcontext(path or weights) as path
+        get_local_path(str(weights)) if path is None and '://' in str(weights) else nullcontext(path or weights) as file
     ):
-        checkpoint = read_checkpoint(path)
+        checkpoint = read_checkpoint(file)
     cfg.model.backbone.init_cfg = None
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         model = MODELS.build(cfg.model)
         load_weights(model, checkpoint.tensors, f'{weights} and the model of {cfg.filename}')
         if tta:
             model = MODELS.build(dict(tta_model(cfg), module=model))
-    model.dataset_meta = dataset_meta(cfg, checkpoint.meta, head_of(model).num_classes)
+    head: Any = head_of(model)
+    model.dataset_meta = dataset_meta(cfg, checkpoint.meta, head.num_classes)
     return revert_sync_batchnorm(model).to(device).eval()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -152,7 +152,8 @@ class Predictor:
             return list(self.predict(image))
         if isinstance(image, (list, tuple)):
             return list(self.predict(list(image)))
-        return self._predict([self._prepare(image, name_of(image))])[0]
+        one = cast(Source, image)
+        return self._predict([self._prepare(one, name_of(one))])[0]
 
     def predict(
         self, images: Source | Iterable[Source | tuple[str, Source]], batch_size: int = 1
@@ -219,7 +220,7 @@ class Predictor:
             elif isinstance(image, (str, Path)) and is_many(image):
                 for file in find_images(image).files:
                     if file.is_video:
-                        yield from Video(file.path, self.limits).frames()
+                        yield from Video(Path(file.path), self.limits).frames()
                     else:
                         yield str(file.path), file.path
             else:

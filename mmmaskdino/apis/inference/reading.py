@@ -120,7 +120,7 @@ def read_image(source: str | Path | bytes, loader: LoadCheckedImage, limits: Lim
     """
     results: dict[str, Any] = dict(img_path=name_of(source))
     if isinstance(source, bytes) or source == STDIN or is_address(source):
-        source = source if isinstance(source, bytes) else _fetch(source, limits)
+        source = source if isinstance(source, bytes) else _fetch(str(source), limits)
         results.update(img_path=name or results['img_path'], content=source)
     with _no_limit_of_pillow():
         check_size(results['img_path'], *_stored_size(source, results['img_path']), limits)

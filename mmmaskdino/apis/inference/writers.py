@@ -62,7 +62,7 @@ class PictureWriter:
         if job.video is None:
             save_drawing(Image.fromarray(picture), self._folder.file('pictures', f'{job.name}.jpg'))
             return
-        if job.video != self._name:
+        if self._video is None or job.video != self._name:
             self.close()
             self._video, self._name = self._open(job.video, picture.shape), job.video
         self._video.write(np.ascontiguousarray(picture[..., ::-1]))
@@ -75,7 +75,7 @@ class PictureWriter:
 
     def _open(self, name: str, shape: tuple[int, ...]) -> cv2.VideoWriter:
         path, size = self._folder.file('pictures', f'{name}.mp4'), (shape[1], shape[0])
-        video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), self._fps[name], size)
+        video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*'mp4v'), self._fps[name], size)
         if not video.isOpened():
             raise ValueError(f'{path}: OpenCV cannot write an mp4 video of {size[0]} x {size[1]} pixels')
         return video
