@@ -10,9 +10,9 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 MIM_SOURCES = ('configs', 'tools', 'model-index.yml')
+TESTED = ('tests', 'export', 'page', 'photos', 'docs')  # requirement files
 # Of the repository; .github/workflows/release.yml knows it. Without it the metadata have no links into the repository.
 ADDRESS = os.environ.get('MMMASKDINO_ADDRESS', '').rstrip('/')
-TESTED = ('tests', 'export', 'page', 'photos', 'docs')  # requirement files
 
 
 class BuildWithMim(build_py):
@@ -119,11 +119,15 @@ setup(
         'export': read_requirements('export.txt'),
         'page': read_requirements('page.txt'),
         'photos': read_requirements('photos.txt'),
-        # Single packages: results as tables or detections, where the curves of a training go.
+        # A few packages each: many images, results as tables or detections, curves of a training, models from a hub.
         'pandas': read_requirements('optional.txt', 'pandas'),
+        'parquet': read_requirements('optional.txt', 'pyarrow'),
+        'ray': read_requirements('optional.txt', 'ray|pyarrow'),
+        'serve': read_requirements('optional.txt', 'fastapi|uvicorn'),
         'supervision': read_requirements('optional.txt', 'supervision'),
         'tensorboard': read_requirements('optional.txt', 'tensorboard'),
         'wandb': read_requirements('optional.txt', 'wandb'),
+        'hub': read_requirements('optional.txt', 'huggingface_hub'),
         'docs': read_requirements('docs.txt'),
         'tests': [line for name in TESTED for line in read_requirements(f'{name}.txt')],
     },

@@ -66,6 +66,8 @@ class QueryInit(NamedTuple):
     """Prediction of the selected tokens; None with learned queries."""
     selected: Tensor | None
     """(bs, num_queries) int64 index of each query's token; None with learned queries."""
+    scores: Tensor | None
+    """(bs, num_points) class logits by which the tokens were ranked, -inf in the padding; None with learned queries."""
 
 
 class StagePrediction(NamedTuple):

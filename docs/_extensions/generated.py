@@ -78,7 +78,7 @@ PAGES = {
     'tutorials': write_tutorials,
 }
 # Whose `__all__`, or whose own classes and functions if they have none, are public beside what is registered.
-PUBLIC = ('apis', 'apis.data', 'converters', 'datasets', 'evaluation', 'hub', 'structures', 'visualization')
+PUBLIC = ('apis', 'apis.data', 'converters', 'datasets', 'evaluation', 'structures', 'visualization', 'hub')
 TRACED = ('visualization.explanation', 'visualization.trace')
 
 

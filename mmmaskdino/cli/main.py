@@ -6,6 +6,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 
 from mmmaskdino.cli.messages import CommandError
@@ -14,17 +15,31 @@ from mmmaskdino.version import __version__
 
 INTERRUPTED = 130  # what shells report of a program that was ended with Ctrl-C
 COMMANDS = {
+    'quickstart': 'from a folder of photographs to a trained small model and its pictures',
     'train': 'train a model',
     'test': 'evaluate weights, also with test-time augmentation',
     'predict': 'pictures and result files for images, folders and videos',
     'models': 'list models by name, fetch them, check what they reach',
+    'configs': 'list the configs that come with the package',
     'data': 'check or divide a dataset, or write a config for it',
     'convert': 'convert released weights, and back',
     'export': 'write a model as ONNX, checked, for other runtimes',
     'page': 'try a model in the browser',
+    'serve': 'answer requests by HTTP with results',
     'doctor': 'show what is installed, what is missing and what fixes it',
 }
-LIGHT = ('doctor', 'data', 'models')  # work with files alone, without the seconds that importing models takes
+# Scripts of `tools`, which come with the package: command -> script, what it does.
+TOOLS = {
+    'draw': ('analysis_tools/draw_results.py', 'pictures of ground truth beside prediction'),
+    'worst': ('analysis_tools/worst_results.py', 'the same of the images that are predicted worst'),
+    'explain': ('analysis_tools/explain_prediction.py', 'pictures of what happens inside a prediction'),
+    'curves': ('analysis_tools/plot_training.py', 'losses and metrics of trainings'),
+    'benchmark': ('analysis_tools/benchmark.py', 'time, memory and operations beside other detectors'),
+    'memory': ('analysis_tools/get_memory.py', 'the batch that fits a GPU, estimated on the CPU'),
+    'publish': ('model_converters/publish_model.py', 'weights for others, without what only training needs'),
+}
+# Work with files alone, without the seconds that importing models takes.
+LIGHT = ('configs', 'doctor', 'data', 'models', 'quickstart')
 EPILOG = """\
 mmmaskdino COMMAND --help shows the options of a command. A first round with one's own data:
 
@@ -60,9 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('--version', action='version', version=f'mmmaskdino {__version__}')
-    parser.add_argument('command', choices=list(COMMANDS), metavar='COMMAND', help='one of those below')
+    parser.add_argument('command', choices=[*COMMANDS, *TOOLS], metavar='COMMAND', help='one of those below')
     command = parser.parse_args(argv[:1]).command
-    return run_command(command, argv[1:], f'mmmaskdino {command}')
+    run = run_tool if command in TOOLS else run_command
+    return run(command, argv[1:], f'mmmaskdino {command}')
 
 
 def run_command(command: str, argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -93,6 +109,34 @@ def run_command(command: str, argv: Sequence[str] | None = None, prog: str | Non
     except KeyboardInterrupt:
         print(f'\n{parser.prog}: interrupted', file=sys.stderr)
         return INTERRUPTED
+
+
+def run_tool(name: str, argv: Sequence[str], prog: str) -> int:
+    """Run a script of `tools`, which a wheel has inside of the package.
+
+    Args:
+        name: A key of `TOOLS`.
+        argv: Its arguments.
+        prog: Name in front of messages.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        SystemExit: As of :func:`main`.
+    """
+    try:
+        script = Path(load_package().__file__).parent / '.mim' / 'tools' / TOOLS[name][0]
+        sys.argv = [prog, *argv]
+        sys.path.insert(0, str(script.parent))  # scripts find their neighbours
+        # Not by runpy, which would put the path of the script in front of its messages.
+        exec(compile(script.read_bytes(), str(script), 'exec'), dict(__name__='__main__', __file__=str(script)))
+    except CommandError as error:
+        raise SystemExit(printable(f'{prog}: {error}')) from None
+    except KeyboardInterrupt:
+        print(f'\n{prog}: interrupted', file=sys.stderr)
+        return INTERRUPTED
+    return 0
 
 
 def build_parser(command: str, prog: str | None = None) -> argparse.ArgumentParser:
@@ -132,5 +176,6 @@ def _module(command: str) -> ModuleType:
 
 
 def _command_list() -> str:
-    lines = (f'  {name:10}{what}\n' for name, what in COMMANDS.items())
+    lines = [f'  {name:12}{what}\n' for name, what in COMMANDS.items()]
+    lines += [f'  {name:12}{what}\n' for name, (_, what) in TOOLS.items()]
     return f'commands:\n{"".join(lines)}\n'

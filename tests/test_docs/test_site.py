@@ -69,7 +69,7 @@ def test_the_api_has_what_is_public_and_nothing_else(site: Path) -> None:
         'models.task_modules.match_costs.PointDiceCost',
     ):
         assert f'id="mmmaskdino.{name}"' in pages, name
-    for name in ('ops', 'cli', 'models.utils', 'engine.worker_processes', 'apis.inference.reading.check_size'):
+    for name in ('ops', 'cli', 'models.utils', 'engine.data_loading', 'apis.inference.reading.check_size'):
         assert f'mmmaskdino.{name}"' not in pages, name
 
 

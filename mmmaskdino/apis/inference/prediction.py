@@ -35,6 +35,8 @@ class Failure(NamedTuple):
 
     name: str
     reason: str
+    is_internal: bool = False
+    """Whether something else than the image is at fault, such as a lack of memory."""
 
 
 class Segments(NamedTuple):
