@@ -35,11 +35,10 @@ from .model import KINDS, SWITCHES, apply_settings, build_model
 from .prediction import Failure, Prediction
 from .reading import EXPECTED, MEGA, Limits, name_of, read_source, reduce_image
 from .sources import Video, find_images, is_many
-from .stores import StoredImage
 
 T = TypeVar('T')
 MAX_PADDING = 1.25  # pixels of a padded batch, by those of its images
-Source = str | Path | bytes | Image.Image | np.ndarray | Tensor | StoredImage
+Source = str | Path | bytes | Image.Image | np.ndarray | Tensor
 
 
 class _Item(NamedTuple):
@@ -270,7 +269,7 @@ class Predictor:
                     if file.is_video:
                         yield from Video(cast(Path, file.path), self.limits).frames()
                     else:
-                        yield str(file.path), file.path
+                        yield str(file.path), cast(Source, file.path)
             else:
                 yield name_of(image), image
 
