@@ -12,10 +12,13 @@ from mmengine.config import Config
 
 from mmmaskdino.apis.data import TrainingPlan, check_split, choose_recipe, find_splits, write_config
 from mmmaskdino.apis.data.base_config import BaseConfig
-from mmmaskdino.apis.data.config_text import BASES, CONFIGS, choose_size
+from mmmaskdino.apis.data.config_text import BASES, choose_size
 from mmmaskdino.apis.launch import load_config
 from mmmaskdino.datasets.files import DataError
 from mmmaskdino.datasets.shapes import METAINFO
+from mmmaskdino.hub.table import configs_folder
+
+CONFIGS = configs_folder()
 
 
 @pytest.fixture
@@ -284,7 +287,12 @@ def test_a_base_that_cannot_be_followed(summaries, tmp_path: Path) -> None:
     broken.write_text('1 / 0')
     for kind, base, side, message in (
         ('instance', shapes_base, 256, 'keep the size of their files, so that --image-size 256 has nothing to set'),
-        ('instance', CONFIGS / 'maskdino_r18_shapes_panoptic.py', None, 'trains panoptic data, the data are instance'),
+        (
+            'instance',
+            CONFIGS / 'maskdino_r18_shapes_panoptic.py',
+            None,
+            'trains panoptic data, the data are instance',
+        ),
         ('semantic', shapes_base, None, 'trains instance data, the data are semantic'),
         ('instance', CONFIGS / 'maskdino_r50_lvis_instance.py', None, 'wrapped in ClassBalancedDataset'),
         ('instance', broken, None, r'broken.py: the config cannot be read \(ZeroDivisionError'),
