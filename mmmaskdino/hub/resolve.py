@@ -19,7 +19,7 @@ class ModelFiles(NamedTuple):
     config: Path | None
     """Config file; None: the config that the weights hold."""
     weights: str
-    """Checkpoint file or address, as mmengine's loaders take it; `maskdino://NAME` is fetched when it is loaded."""
+    """Checkpoint file or address, as mmengine's loaders take it; the scheme `maskdino` is fetched when loaded."""
     options: dict[str, Any] = {}
     """Dotted config keys and values that belong to the weights; with `Entry.sizes`, complete once they are fetched."""
     remark: str = ''
