@@ -140,7 +140,8 @@ def check_file(path: Path, remote: Remote) -> dict[str, Any]:
         while chunk := file.read(CHUNK):
             for digest in sums.values():
                 digest.update(chunk)
-    found = {'bytes': path.stat().st_size, **{name: digest.hexdigest() for name, digest in sums.items()}}
+    found: dict[str, int | str] = {'bytes': path.stat().st_size}
+    found |= {name: digest.hexdigest() for name, digest in sums.items()}
     if start.startswith((b'<!doctype', b'<html', b'<?xml')):
         raise _WrongFileError(f'{path.name} is a web page, no file of weights (a login, a proxy, a wrong address?)')
     for name, value in found.items():

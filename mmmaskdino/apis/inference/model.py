@@ -108,7 +108,8 @@ def build_model(cfg: Config, weights: str | Path, device: str, tta: bool = False
         load_weights(model, checkpoint.tensors, f'{weights} and the model of {cfg.filename}')
         if tta:
             model = MODELS.build(dict(tta_model(cfg), module=model))
-    model.dataset_meta = dataset_meta(cfg, checkpoint.meta, head_of(model).num_classes)
+    head: Any = head_of(model)
+    model.dataset_meta = dataset_meta(cfg, checkpoint.meta, head.num_classes)
     return revert_sync_batchnorm(model).to(device).eval()
 
 

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -230,7 +230,8 @@ class Predictor:
             return list(self.predict(image))
         if isinstance(image, (list, tuple)):
             return list(self.predict(list(image)))
-        return self._predict([self._prepare(image, name_of(image))])[0]
+        one = cast(Source, image)
+        return self._predict([self._prepare(one, name_of(one))])[0]
 
     def predict(
         self, images: Source | Iterable[Source | tuple[str, Source]], batch_size: int = 1, workers: int = 0
@@ -297,9 +298,9 @@ class Predictor:
             elif isinstance(image, (str, Path)) and is_many(image):
                 for file in find_images(image).files:
                     if file.is_video:
-                        yield from Video(file.path, self.limits).frames()
+                        yield from Video(cast(Path, file.path), self.limits).frames()
                     else:
-                        yield str(file.path), file.path
+                        yield str(file.path), cast(Source, file.path)
             else:
                 yield name_of(image), image
 
