@@ -48,7 +48,7 @@ export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 "$venv/bin/python" -m pytest -n "$(env -u OMP_NUM_THREADS nproc)" --dist loadfile --no-loadscope-reorder || failed=1
 if [ "${CI:-}" = true ]; then  # known vulnerabilities fail; where no advisory database answers, it says so (status 3)
   audit=0
-  bash tools/audit_dependencies.sh "$stack" || audit=$?
+  bash .ci/audit_dependencies.sh "$stack" || audit=$?
   if [ "$audit" != 0 ] && [ "$audit" != 3 ]; then failed=1; fi
 fi
 exit "$failed"

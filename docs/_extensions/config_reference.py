@@ -12,6 +12,7 @@ import mmengine.registry
 from mmengine.registry import Registry
 
 import mmmaskdino
+import mmmaskdino.engine.sharding  # imported by the runs alone that ask for it
 from mmmaskdino.models.seg_heads.fusion_settings import FusionSettings
 
 PACKAGE = mmmaskdino.__name__

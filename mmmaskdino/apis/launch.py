@@ -25,8 +25,8 @@ from mmengine.runner import Runner
 
 from mmmaskdino.apis.plain_config import PlainConfig
 from mmmaskdino.converters import read_checkpoint
-from mmmaskdino.engine.stop_signals import StopSignals, within
-from mmmaskdino.engine.worker_processes import end_workers
+from mmmaskdino.engine.data_loading import end_workers
+from mmmaskdino.engine.stopping import StopSignals, within
 from mmmaskdino.hub import find_config, find_weights, resolve_model
 from mmmaskdino.hub.table import did_you_mean
 

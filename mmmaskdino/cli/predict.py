@@ -51,6 +51,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--overlap-thr', type=float, help='panoptic: least visible share of a segment; default: as in the config'
     )
+    parser.add_argument(
+        '--box-margin',
+        type=float,
+        metavar='SHARE',
+        help='masks of things end where their box, grown by this share of its size on each side, ends, against stray '
+        'parts: 0.1, for example; default: as in the config',
+    )
     parser.add_argument('--batch-size', type=int, default=1, help='images per forward pass (default: %(default)s)')
     parser.add_argument(
         '--max-megapixels', type=float, default=64, help='larger images are rejected (default: %(default)s)'
@@ -97,6 +104,7 @@ def run(args: argparse.Namespace) -> int:
             max_per_image=args.max_per_image,
             object_mask_thr=args.object_mask_thr,
             overlap_thr=args.overlap_thr,
+            box_margin=args.box_margin,
             limits=Limits(args.max_megapixels, args.reduce_above, args.max_input_megapixels),
             cfg_options=args.cfg_options,
             tta=args.tta,

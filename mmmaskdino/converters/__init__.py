@@ -1,3 +1,5 @@
+"""Weights of other code bases: what they are, translated to this package's names, and back."""
+
 from .classes import match_classes
 from .conversion import Conversion, verify
 from .dino import convert_dino

@@ -1,19 +1,18 @@
-from mmmaskdino.engine.atomic_backend import AtomicLocalBackend
-from mmmaskdino.engine.bounded_history_hook import BoundedHistoryHook
-from mmmaskdino.engine.checkpoint_files import find_resumable_checkpoint, is_complete
-from mmmaskdino.engine.class_count_hook import ClassCountCheckHook
-from mmmaskdino.engine.class_matching_hook import ClassMatchingHook
-from mmmaskdino.engine.compile_hook import CompileHook
-from mmmaskdino.engine.fused_adamw import FusedAdamW
-from mmmaskdino.engine.non_finite_hook import NonFiniteError, NonFiniteHook
-from mmmaskdino.engine.progress_hook import ProgressHook
-from mmmaskdino.engine.resumable_checkpoint_hook import CheckpointError, ResumableCheckpointHook
-from mmmaskdino.engine.resumable_loop import ResumableTrainLoop
+"""How a run goes: what mmengine's Runner gets from this package so that it ends well, whatever happens to it."""
+
+from typing import Any
+
+from mmengine.registry import STRATEGIES
+
+from mmmaskdino.engine.checkpoints import AtomicLocalBackend, CheckpointError, ResumableCheckpointHook
+from mmmaskdino.engine.classes import ClassCountCheckHook, ClassMatchingHook
+from mmmaskdino.engine.compiling import CompileHook
+from mmmaskdino.engine.faults import BoundedHistoryHook, NonFiniteError, NonFiniteHook, SafetyHook
+from mmmaskdino.engine.optimisers import FusedAdamW, UndecayedNormConstructor
+from mmmaskdino.engine.progress import ProgressHook
+from mmmaskdino.engine.resuming import ResumableTrainLoop, find_resumable_checkpoint, is_complete
 from mmmaskdino.engine.safe_loading import load_local
-from mmmaskdino.engine.safety_hook import SafetyHook
-from mmmaskdino.engine.sharded_strategy import ShardedStrategy
-from mmmaskdino.engine.stop_signal_hook import StopSignalHook
-from mmmaskdino.engine.undecayed_norm_constructor import UndecayedNormConstructor
+from mmmaskdino.engine.stopping import StopSignalHook
 
 __all__ = [
     'AtomicLocalBackend',
@@ -36,3 +35,16 @@ __all__ = [
     'is_complete',
     'load_local',
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == 'ShardedStrategy':  # needs private modules of mmengine, which other runs go without
+        from mmmaskdino.engine.sharding import ShardedStrategy
+
+        return ShardedStrategy
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+@STRATEGIES.register_module(name='ShardedStrategy')  # of mmengine, where FlexibleRunner looks
+def _build_sharded_strategy(**options: Any) -> Any:
+    return __getattr__('ShardedStrategy')(**options)

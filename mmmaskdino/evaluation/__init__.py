@@ -1,3 +1,5 @@
+"""Metrics: COCO boxes and masks, panoptic quality, mean IoU; and the files that an evaluation writes."""
+
 from mmmaskdino.evaluation.coco_metric import CheckedCocoMetric
 from mmmaskdino.evaluation.panoptic_metric import PanopticQualityMetric
 from mmmaskdino.evaluation.panoptic_quality import MatchCounts, PanopticImage, PanopticQuality, count_matches

@@ -13,6 +13,7 @@ from mmmaskdino.datasets.files import DataError
 from .viewer import Thresholds, Viewer
 
 HEADERS = ['class', 'score', '% of the picture']
+BOX_MARGIN = 0.1  # of a model whose config has none
 
 
 def build_page(viewer: Viewer, title: str = 'Mask DINO') -> gr.Blocks:
@@ -34,7 +35,7 @@ def build_page(viewer: Viewer, title: str = 'Mask DINO') -> gr.Blocks:
                 )
                 photo.preprocess = _path_of  # unread: the viewer says what is wrong with a file that is no image
                 view = gr.Radio(viewer.views, value=viewer.views[0], label='show')
-                sliders = _sliders(viewer.thresholds)
+                sliders, cut = _sliders(viewer.thresholds), _cut(viewer)
                 button = gr.Button('Predict', variant='primary')
             with gr.Column():
                 picture = gr.Image(
@@ -45,13 +46,15 @@ def build_page(viewer: Viewer, title: str = 'Mask DINO') -> gr.Blocks:
                     buttons=['download', 'fullscreen'],
                 )
                 table = gr.Dataframe(headers=HEADERS, label='found', interactive=False)
-        inputs, outputs = [photo, view, *sliders], [picture, table]
+        inputs, outputs = [photo, view, *sliders, *cut], [picture, table]
         show = _show(viewer)
         button.click(show, inputs, outputs, api_name='predict')
         photo.input(show, inputs, outputs, api_name=False)
         view.input(show, inputs, outputs, api_name=False)
         for slider in sliders:
             slider.release(show, inputs, outputs, api_name=False)
+        for box in cut:
+            box.input(show, inputs, outputs, api_name=False)
     return page
 
 
@@ -61,7 +64,7 @@ def _path_of(payload: ImageData | None) -> str | None:
 
 
 def _sliders(thresholds: Thresholds | None) -> list[gr.Slider]:
-    """One per threshold, in the order of :class:`Thresholds`."""
+    """One per threshold that is a number, in the order of :class:`Thresholds`."""
     if thresholds is None:
         return []
     return [
@@ -72,15 +75,32 @@ def _sliders(thresholds: Thresholds | None) -> list[gr.Slider]:
     ]
 
 
+def _cut(viewer: Viewer) -> list[gr.Checkbox]:
+    """The switch of :attr:`Thresholds.box_margin`; hidden where there are no masks."""
+    if viewer.thresholds is None:
+        return []
+    on, with_masks = viewer.thresholds.box_margin is not None, viewer.views != ['boxes']
+    return [gr.Checkbox(on, label='objects: end masks where their box ends', visible=with_masks)]
+
+
+def _thresholds(viewer: Viewer, values: tuple) -> Thresholds | None:
+    """What the controls of the page say."""
+    if not values:
+        return None
+    *numbers, cut = values
+    margin = viewer.thresholds.box_margin
+    given = Thresholds(*numbers, box_margin=(BOX_MARGIN if margin is None else margin) if cut else None)
+    return given._replace(max_per_image=int(given.max_per_image))
+
+
 def _show(viewer: Viewer):
     """The function behind the page; what goes wrong becomes a message on it."""
 
-    def show(path: str | None, view: str, *thresholds: float) -> tuple[np.ndarray | None, list]:
+    def show(path: str | None, view: str, *thresholds: float | bool) -> tuple[np.ndarray | None, list]:
         if path is None:
             raise gr.Error('Choose a photograph first, or take one with the camera.', print_exception=False)
         try:
-            values = Thresholds(*thresholds)._replace(max_per_image=int(thresholds[1])) if thresholds else None
-            return tuple(viewer.show(path, view, values))
+            return tuple(viewer.show(path, view, _thresholds(viewer, thresholds)))
         except (DataError, ValueError) as error:
             message = str(error).removeprefix(f'{path}: ').replace(path, 'the photograph')
             raise gr.Error(message, print_exception=False) from None

@@ -42,6 +42,7 @@ class Thresholds(NamedTuple):
     max_per_image: int = 100
     object_mask_thr: float = 0.25
     overlap_thr: float = 0.8
+    box_margin: float | None = None
 
 
 class Viewer:

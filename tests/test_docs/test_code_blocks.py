@@ -114,8 +114,8 @@ def check(command: Command) -> None:
         check_subcommand(arguments, command.is_whole)
     elif program in ('python', 'pip'):
         dict(python=check_python, pip=check_pip)[program](arguments, command.is_whole)
-    elif program.startswith('tools/'):
-        check_tool(program.removeprefix('tools/'), arguments, command.is_whole)
+    elif program.startswith(('tools/', '.ci/')):
+        check_script(program, arguments, command.is_whole)
     elif program not in OTHER_PROGRAMS:
         raise ValueError(f'unknown program {program}')
 
@@ -146,10 +146,10 @@ def check_pip(arguments: list[str], is_whole: bool) -> None:
             raise ValueError(f'setup.py has no extra {name}, only {known}')
 
 
-def check_tool(name: str, arguments: list[str], is_whole: bool) -> None:
-    path = ROOT / 'tools' / name
+def check_script(program: str, arguments: list[str], is_whole: bool) -> None:
+    path, name = ROOT / program, program.removeprefix('tools/')
     if not path.is_file():
-        raise ValueError(f'there is no script tools/{name}')
+        raise ValueError(f'there is no script {program}')
     if name in LAUNCHERS:
         num_arguments, own, script = LAUNCHERS[name]
         if is_whole and len(arguments) < num_arguments:
@@ -160,7 +160,7 @@ def check_tool(name: str, arguments: list[str], is_whole: bool) -> None:
     else:
         for option in (argument for argument in arguments if argument.startswith('--')):
             if option not in path.read_text():
-                raise ValueError(f'tools/{name} has no option {option}')
+                raise ValueError(f'{program} has no option {option}')
 
 
 def check_arguments(parser: argparse.ArgumentParser, arguments: list[str], is_whole: bool) -> None:
@@ -242,7 +242,7 @@ def check_names(block: str) -> None:
     ('words', 'message'),
     [
         ('mmmaskdino predict photos/ --config C --weights W --out O --threshold 1', 'no option --threshold'),
-        ('mmmaskdino predict photos/ --config C', 'does not understand'),
+        ('mmmaskdino predict --config C', 'does not understand'),
         ('mmmaskdino forecast photos/', 'no command forecast'),
         ('mmmaskdino train configs/maskdino/nothing.py', 'there is no configs/maskdino/nothing.py'),
         ('mmmaskdino train configs/maskdino/maskdino_r18_shapes_panoptic.py --cfg-options modle.x=1', 'modle'),
@@ -257,6 +257,7 @@ def check_names(block: str) -> None:
         ('tools/dist_train.sh CONFIG 8 --fp16', 'no option --fp16'),
         ('tools/dist_train.sh CONFIG', 'needs 2 arguments'),
         ('bash tools/quickstart.sh --fast', 'no option --fast'),
+        ('bash .ci/covrage.sh', 'no script .ci/covrage.sh'),
         ('pip install "mmmaskdino[pages]"', 'no extra pages'),
         ('sl', 'unknown program sl'),
     ],

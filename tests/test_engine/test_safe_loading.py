@@ -1,3 +1,5 @@
+"""Files that would run code when they are loaded."""
+
 import collections
 import os
 import pickle

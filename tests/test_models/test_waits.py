@@ -5,7 +5,12 @@ import torch
 
 from mmmaskdino.apis.selftest import OperationCounter
 
-CONFIGS = ['maskdino_r50_coco_instance', 'maskdino_r50_coco_panoptic', 'maskdino_r50_coco_detection']
+CONFIGS = [
+    'maskdino_r50_coco_instance',
+    'maskdino_r50_coco_panoptic',
+    'maskdino_r50_coco_detection',
+    'options/maskdino_r50_coco_instance_12e_stable-matching',
+]
 
 
 def to_device(model, batch, training):

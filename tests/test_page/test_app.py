@@ -7,6 +7,7 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from gradio_client import Client, handle_file
 from PIL import Image
 from playwright.sync_api import Error, expect, sync_playwright
 
@@ -90,6 +91,27 @@ def test_no_image_gives_a_message(page, no_image):
 def test_no_photograph_gives_a_message(page):
     page.get_by_role('button', name='Predict').click()
     expect(page.get_by_text('Choose a photograph first').first).to_be_visible()
+
+
+def test_switch_reaches_the_model(url, photo, viewer):
+    client = Client(url, verbose=False)
+    for cut, margin in ((False, None), (True, 0.1)):
+        picture, _ = client.predict(handle_file(photo), 'boxes and masks', *ALL[:4], cut, api_name='/predict')
+        expected = viewer.show(photo, 'boxes and masks', ALL._replace(box_margin=margin)).picture
+        assert np.array_equal(np.asarray(Image.open(picture).convert('RGB')), expected)
+
+
+def test_switch_ends_masks_at_their_boxes(page, photo, viewer):
+    page.get_by_label('boxes and masks').check()
+    upload(page, photo)
+    whole, cut = (viewer.show(photo, 'boxes and masks', ALL._replace(box_margin=x)).picture for x in (None, 0.1))
+    assert not np.array_equal(whole, cut)
+    expect_picture(page, whole)
+    switch = page.get_by_label('end masks where their box ends')
+    switch.check()
+    expect_picture(page, cut)
+    switch.uncheck()
+    expect_picture(page, whole)
 
 
 def test_other_view_and_slider(page, photo, viewer):

@@ -8,11 +8,12 @@ from mmmaskdino.datasets.files import DataError
 from mmmaskdino.page.viewer import Thresholds, Viewer
 
 ALL = Thresholds(score_thr=0.0, object_mask_thr=0.0, overlap_thr=0.0)
+MARGINS = (0.0, 1.0, None)
 
 
 def test_views_are_what_the_model_gives(viewer, make_predictor):
     assert viewer.views == ['panoptic', 'boxes and masks', 'boxes', 'semantic']
-    assert viewer.thresholds == Thresholds(0.3, 100, 0.25, 0.8)
+    assert viewer.thresholds == Thresholds(0.3, 100, 0.25, 0.8, 0.1)
     semantic = Viewer(make_predictor('maskdino_r18_shapes_semantic'))
     assert semantic.views == ['semantic'] and semantic.thresholds is None
     assert Viewer(make_predictor('maskdino_r18_shapes_detection')).views == ['boxes']
@@ -45,6 +46,10 @@ def test_thresholds_apply(viewer, photo):
     fewer = viewer.show(photo, 'boxes', ALL._replace(score_thr=scores[4] + 1e-3)).rows
     assert 0 < len(fewer) < 5
     assert viewer.show(photo, 'panoptic', ALL._replace(object_mask_thr=1.0)).rows == []
+    shares = [
+        [row[2] for row in viewer.show(photo, 'boxes and masks', ALL._replace(box_margin=x)).rows] for x in MARGINS
+    ]
+    assert sum(shares[0]) < sum(shares[1]) < sum(shares[2])
 
 
 def test_settings_of_the_model_stay(viewer, photo):

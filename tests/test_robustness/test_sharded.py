@@ -43,7 +43,13 @@ class CountSkipped(Hook):
 
     def before_train(self, runner) -> None:
         assert not runner.optim_wrapper.clip_grad_kwargs
-        runner.optim_wrapper.optimizer.register_step_pre_hook(lambda optimizer, *_: self._spoil(runner, optimizer))
+        step = runner.optim_wrapper.step
+
+        def spoiled_step(**kwargs) -> None:
+            self._spoil(runner, runner.optim_wrapper.optimizer)
+            step(**kwargs)
+
+        runner.optim_wrapper.step = spoiled_step
 
     def _spoil(self, runner, optimizer: torch.optim.Optimizer) -> None:
         if self.spoils and runner.iter == 0:

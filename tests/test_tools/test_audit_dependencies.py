@@ -31,8 +31,8 @@ echo 'No known vulnerabilities found'
 @pytest.fixture
 def audit(project_root: Path, tmp_path: Path):
     """Runs the script in a copy of the project whose environments have no packages."""
-    (tmp_path / 'tools').mkdir()
-    shutil.copy(project_root / 'tools' / 'audit_dependencies.sh', tmp_path / 'tools')
+    (tmp_path / '.ci').mkdir()
+    shutil.copy(project_root / '.ci' / 'audit_dependencies.sh', tmp_path / '.ci')
     for name, text in (
         ('bin/pip-audit', FAKE),
         ('.venv/bin/python', '#!/bin/sh\necho site-of-current\n'),
@@ -50,7 +50,7 @@ def audit(project_root: Path, tmp_path: Path):
             'REACHABLE': reachable,
             'VULNERABLE': f'pillow==9.0.0 {vulnerable}',
         }
-        command = ['bash', str(tmp_path / 'tools' / 'audit_dependencies.sh'), *arguments]
+        command = ['bash', str(tmp_path / '.ci' / 'audit_dependencies.sh'), *arguments]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
     return _audit

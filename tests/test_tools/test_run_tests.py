@@ -26,7 +26,7 @@ def run_tests(project_root: Path, tmp_path: Path) -> Callable[..., subprocess.Co
         '.venv/bin/python': PYTHON,
         'bin/chromium': '#!/bin/sh\n',  # so that no browser is installed
         'tools/setup_env.sh': 'exit 0\n',
-        'tools/audit_dependencies.sh': 'exit "$AUDIT"\n',
+        '.ci/audit_dependencies.sh': 'exit "$AUDIT"\n',
     }
     for name, text in files.items():
         path = tmp_path / name

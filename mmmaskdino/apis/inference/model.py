@@ -22,7 +22,13 @@ from mmmaskdino.models.utils import head_of
 KINDS = ('panoptic', 'instances', 'semantic')
 SWITCHES = dict(panoptic='panoptic_on', instances='instance_on', semantic='semantic_on')
 # Threshold -> the results that it applies to.
-THRESHOLDS = dict(score_thr='instances', max_per_image='instances', object_mask_thr='panoptic', overlap_thr='panoptic')
+THRESHOLDS = dict(
+    score_thr=('instances',),
+    max_per_image=('instances',),
+    object_mask_thr=('panoptic',),
+    overlap_thr=('panoptic',),
+    box_margin=KINDS,
+)
 DEFAULT_SCORE_THR = 0.3  # mmdet's, of the pictures that its inferencer draws
 # Only training reads these, so weights that others released may lack them.
 TRAINING_ONLY = '.denoising.'
@@ -49,11 +55,12 @@ def apply_settings(cfg: Config, kinds: Sequence[str] | None, thresholds: Mapping
         return
     if cfg.model.panoptic_head.get('mask_dims', 256) is None:
         _reject(set(kinds or ()) - {'instances'}, f'{cfg.filename} is a detection model and gives no')
+        _reject(set(given) & {'box_margin'}, f'{cfg.filename} is a detection model, without masks to cut:')
     test_cfg = dict(cfg.model.get('test_cfg') or {})
     if kinds:
         test_cfg.update({SWITCHES[kind]: kind in kinds for kind in KINDS})
     given_kinds = {kind for kind in KINDS if test_cfg.get(SWITCHES[kind], kind == 'instances')}
-    idle = {key for key in given if THRESHOLDS[key] not in given_kinds}
+    idle = {key for key in given if given_kinds.isdisjoint(THRESHOLDS[key])}
     _reject(idle, f'the results are {" and ".join(sorted(given_kinds))}, to which do not apply:')
     if 'instances' in given_kinds:
         given.setdefault('score_thr', DEFAULT_SCORE_THR)

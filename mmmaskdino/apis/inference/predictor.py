@@ -79,6 +79,8 @@ class Predictor:
         max_per_image: Most instances of an image; None for what the config says.
         object_mask_thr: Panoptic: lowest class score of a segment, in [0, 1]; None for what the config says.
         overlap_thr: Panoptic: least visible share of a segment, in [0, 1]; None for what the config says.
+        box_margin: Masks of things end where their box, grown by this share of its size on each side, ends; at least 0,
+            None for what the config says.
         limits: What bounds the memory.
         cfg_options: Dotted config keys and their new values.
         tta: Whether to merge several views of each image, as `mmmaskdino test --tta` does.
@@ -97,13 +99,18 @@ class Predictor:
         max_per_image: int | None = None,
         object_mask_thr: float | None = None,
         overlap_thr: float | None = None,
+        box_margin: float | None = None,
         limits: Limits | None = None,
         cfg_options: dict[str, Any] | None = None,
         tta: bool = False,
     ) -> None:
         cfg, weights = open_model(config, weights, cfg_options)
         thresholds = dict(
-            score_thr=score_thr, max_per_image=max_per_image, object_mask_thr=object_mask_thr, overlap_thr=overlap_thr
+            score_thr=score_thr,
+            max_per_image=max_per_image,
+            object_mask_thr=object_mask_thr,
+            overlap_thr=overlap_thr,
+            box_margin=box_margin,
         )
         apply_settings(cfg, kinds, thresholds)
         self.limits = limits or Limits()

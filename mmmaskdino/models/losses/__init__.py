@@ -1,7 +1,7 @@
 """The training loss: what is compared, in which points, with which normaliser."""
 
 from .box_losses import BoxGIoULoss
-from .classification import QueryCrossEntropyLoss, QueryFocalLoss
+from .classification import PositionSupervisedFocalLoss, QueryCrossEntropyLoss, QueryFocalLoss
 from .criterion import MaskDINOCriterion
 from .mask_losses import PointBCELoss, PointDiceLoss
 from .point_sampler import PointSampler
@@ -12,6 +12,7 @@ __all__ = [
     'PointBCELoss',
     'PointDiceLoss',
     'PointSampler',
+    'PositionSupervisedFocalLoss',
     'QueryCrossEntropyLoss',
     'QueryFocalLoss',
 ]

@@ -1,5 +1,8 @@
 """Classification of queries: focal or softmax. A loss brings the number of its output channels with it."""
 
+from typing import Any
+
+import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmdet.utils import reduce_mean
@@ -37,13 +40,60 @@ class QueryFocalLoss(nn.Module):
         Returns:
             Tensor: (num_stages,).
         """
+        return self._loss(cls_logits, labels, num_objects)
+
+    def _loss(self, cls_logits: Tensor, labels: Tensor, num_objects: Tensor, targets: Tensor | None = None) -> Tensor:
+        """:meth:`forward`; ``targets`` (num_stages, bs, num_queries) in [0, 1] say what the label's score is to be."""
         # mmdet's focal loss reads the largest label from the device.
         shape = (*labels.shape, cls_logits.shape[-1] + 1)
-        wanted = cls_logits.new_zeros(shape).scatter_(-1, labels[..., None], 1.0)[..., :-1]
+        is_label = cls_logits.new_zeros(shape).scatter_(-1, labels[..., None], 1.0)[..., :-1]
+        wanted = is_label if targets is None else is_label * targets[..., None]
         error = (wanted - cls_logits.sigmoid()).abs()
-        weights = (1 - self.alpha + (2 * self.alpha - 1) * wanted) * error**self.gamma
+        weights = (1 - self.alpha + (2 * self.alpha - 1) * is_label) * error**self.gamma
         loss = F.binary_cross_entropy_with_logits(cls_logits, wanted, reduction='none') * weights
         return loss.flatten(1).sum(1) * (self.loss_weight / num_objects)
+
+
+@MODELS.register_module()
+class PositionSupervisedFocalLoss(QueryFocalLoss):
+    """Focal loss that asks of a query's class score how well its box fits (Stable-DINO, section 3.2).
+
+    The target of a matched query is t = IoU^power of its box and its object's, scaled so that the best of an image and
+    stage has 1; that of stuff without a box is 1, as is that of denoising queries. Which weight of ``alpha`` applies
+    follows from the label, not from t.
+
+    Args:
+        power (float): Exponent of the IoU.
+        focal: The arguments of :class:`QueryFocalLoss`.
+    """
+
+    reads_overlaps = True
+
+    def __init__(self, power: float = 2.0, **focal: Any) -> None:
+        super().__init__(**focal)
+        self.power = power
+
+    def forward(
+        self, cls_logits: Tensor, labels: Tensor, num_objects: Tensor, overlaps: Tensor | None = None
+    ) -> Tensor:
+        """Loss per stage.
+
+        Args:
+            cls_logits (Tensor): As of :class:`QueryFocalLoss`, like the next two.
+            labels (Tensor): (num_stages, bs, num_queries).
+            num_objects (Tensor): () normaliser.
+            overlaps (Tensor | None): (num_stages, bs, num_queries) IoU of matched queries, NaN where the object has no
+                box; None: all targets are 1.
+
+        Returns:
+            Tensor: (num_stages,).
+        """
+        if overlaps is None:
+            return super().forward(cls_logits, labels, num_objects)
+        targets = overlaps.nan_to_num(0) ** self.power
+        targets = targets / (targets.amax(-1, keepdim=True) + 1e-8)
+        targets = torch.where(overlaps.isnan(), 1.0, targets)
+        return self._loss(cls_logits, labels, num_objects, targets)
 
 
 @MODELS.register_module()

@@ -8,7 +8,7 @@ from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.utils import reduce_mean
 from torch import Tensor, nn
 
-from mmmaskdino.models.utils.boxes import cxcywh_to_xyxy
+from mmmaskdino.models.utils.boxes import box_ious, cxcywh_to_xyxy
 from mmmaskdino.ops.device import from_host
 from mmmaskdino.ops.points import PointFeatures
 from mmmaskdino.structures import HeadOutput, Pairs, StagePrediction, Targets
@@ -28,6 +28,8 @@ class Supervised(NamedTuple):
     """() normaliser."""
     names: list[str]
     """Prefix of each stage's losses."""
+    is_denoising: bool = False
+    """Whether the queries are noised objects, whose pairs are known."""
 
     def of_pairs(self, field: Tensor) -> Tensor:
         """What the pairs' queries predict, (num_pairs, ...), from a field of the stages."""
@@ -44,7 +46,8 @@ class MaskDINOCriterion(nn.Module):
 
     Args:
         assigner (dict): Config of the assigner.
-        loss_cls (dict): Config of the classification loss (:class:`QueryFocalLoss`, :class:`QueryCrossEntropyLoss`).
+        loss_cls (dict): Config of the classification loss (:class:`QueryFocalLoss`, :class:`QueryCrossEntropyLoss`,
+            :class:`PositionSupervisedFocalLoss`).
         loss_bbox (dict | None): Config of the L1 loss of cxcywh boxes in [0, 1].
         loss_iou (dict | None): Config of the loss of xyxy boxes.
         loss_mask (dict | None): Config of the loss of masks in points: :class:`PointBCELoss`, or another.
@@ -113,7 +116,9 @@ class MaskDINOCriterion(nn.Module):
         if output.denoising is not None:
             num_stages = len(output.denoising.boxes)
             names = [f'{name}dn_' for name in names[-num_stages:]]
-            groups.append(Supervised(output.denoising, _repeat(output.groups.pairs, num_stages), num_denoised, names))
+            groups.append(
+                Supervised(output.denoising, _repeat(output.groups.pairs, num_stages), num_denoised, names, True)
+            )
         # What is compared pair by pair is compared for all groups at once.
         of_pairs = self.loss_boxes(groups, targets)
         if self.with_masks:
@@ -157,7 +162,20 @@ class MaskDINOCriterion(nn.Module):
         no_object = cls_logits.shape[-1] - self.loss_cls.num_extra_channels
         labels = torch.full(cls_logits.shape[:3], no_object, device=cls_logits.device)
         labels[pairs.stages, pairs.images, pairs.queries] = _of_pairs([t.labels for t in targets], pairs)
-        return self.loss_cls(cls_logits, labels, group.num_objects)
+        if group.is_denoising or not getattr(self.loss_cls, 'reads_overlaps', False):
+            return self.loss_cls(cls_logits, labels, group.num_objects)
+        overlaps = cls_logits.new_zeros(labels.shape)
+        overlaps[pairs.stages, pairs.images, pairs.queries] = self._overlaps(group, targets)
+        return self.loss_cls(cls_logits, labels, group.num_objects, overlaps)
+
+    @staticmethod
+    def _overlaps(group: Supervised, targets: Sequence[Targets]) -> Tensor:
+        """(num_pairs,) IoU of the pairs' boxes, which is no variable of a loss; NaN for stuff without box."""
+        boxes, is_thing = (
+            _of_pairs([getattr(t, name) for t in targets], group.pairs) for name in ('boxes', 'is_thing')
+        )
+        ious = box_ious(group.of_pairs(group.stages.boxes).detach().float(), boxes.float())
+        return torch.where(is_thing, ious, torch.nan)
 
     def loss_boxes(self, groups: Sequence[Supervised], targets: Sequence[Targets]) -> dict[str, Sequence[Tensor]]:
         """Box losses per pair, group by group."""

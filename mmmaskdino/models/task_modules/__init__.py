@@ -2,7 +2,7 @@
 
 from .denoising import ContrastiveDenoisingGenerator, DenoisingGenerator
 from .hybrid_assigner import HybridHungarianAssigner
-from .match_costs import BoxGIoUCost, BoxL1Cost, PointBCECost, PointDiceCost, ThingOnlyCost
+from .match_costs import BoxGIoUCost, BoxL1Cost, PointBCECost, PointDiceCost, PositionModulatedFocalCost, ThingOnlyCost
 
 __all__ = [
     'BoxGIoUCost',
@@ -12,5 +12,6 @@ __all__ = [
     'HybridHungarianAssigner',
     'PointBCECost',
     'PointDiceCost',
+    'PositionModulatedFocalCost',
     'ThingOnlyCost',
 ]

@@ -74,7 +74,7 @@ class HybridHungarianAssigner:
         width = 2 * len(objects) if features is None else max(2 * len(objects), objects.masks.shape[1])
         costs = []
         for part in parts(len(queries.boxes), width, queries.boxes):
-            candidates = Candidates(queries.map(lambda field, part=part: field[part]), features)
+            candidates = Candidates(queries.map(lambda field, part=part: field[part]), features, stages.boxes, part)
             costs.append(sum(cost(candidates, objects, img_meta=UNIT_IMAGE) for cost in self.match_costs))
         return torch.cat(costs).flatten()
 

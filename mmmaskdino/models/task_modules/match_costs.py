@@ -21,10 +21,20 @@ class Candidates:
     Args:
         stage (StagePrediction): Their prediction, (n, ...).
         features (PointFeatures | None): Mask features in the matching points; None in a model without masks.
+        stage_boxes (Tensor | None): (num_stages, num_queries, 4) of all queries; None: these are all, of one stage.
+        part (slice): Which of all queries, stage after stage, these are.
     """
 
-    def __init__(self, stage: StagePrediction, features: PointFeatures | None) -> None:
-        self._embeds, self._features = stage.mask_embeds, features
+    def __init__(
+        self,
+        stage: StagePrediction,
+        features: PointFeatures | None,
+        stage_boxes: Tensor | None = None,
+        part: slice = slice(None),
+    ) -> None:
+        self._embeds, self._features, self._part = stage.mask_embeds, features, part
+        self.stage_boxes = (stage.boxes[None] if stage_boxes is None else stage_boxes).float()
+        """(num_stages, num_queries, 4) cxcywh of all queries of the image, for costs that compare a query with them."""
         self.scores = stage.cls_logits.float()
         """(n, cls_out_channels) class logits, under mmdet's name."""
         self.boxes = stage.boxes.float()
@@ -32,6 +42,12 @@ class Candidates:
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    @cached_property
+    def stages(self) -> Tensor:
+        """(n,) int64, the stage of each query in ``stage_boxes``."""
+        num_stages, num_queries = self.stage_boxes.shape[:2]
+        return torch.arange(num_stages, device=self.boxes.device).repeat_interleave(num_queries)[self._part]
 
     @cached_property
     def bboxes(self) -> Tensor:
@@ -78,6 +94,59 @@ class BoxGIoUCost(BaseMatchCost):
     def __call__(self, pred_instances: Candidates, gt_instances: InstanceData, **kwargs) -> Tensor:
         """Costs of all pairs, from ``bboxes``: (n, 4) xyxy; the rest as for :class:`BoxL1Cost`."""
         return generalized_box_iou(pred_instances.bboxes, gt_instances.bboxes) * -self.weight
+
+
+@TASK_UTILS.register_module()
+class PositionModulatedFocalCost(BaseMatchCost):
+    """Focal cost of the class score times how near the boxes are, p * u^power (Stable-DINO, section 3.3).
+
+    u = (GIoU + 1) / 2 of the query's and the object's boxes, scaled so that the largest of an image and stage is 1; of
+    stuff it is 1, whether or not the model gives boxes to stuff. mmdet's `FocalLossCost` is the same with u = 1.
+
+    Args:
+        power (float): Exponent of u.
+        alpha (float): Weight of the positives.
+        gamma (float): Focusing exponent.
+        eps (float): Added to probabilities before their logarithm.
+        weight (float): Weight of the cost.
+    """
+
+    def __init__(
+        self, power: float = 0.5, alpha: float = 0.25, gamma: float = 2.0, eps: float = 1e-12, weight: float = 1.0
+    ) -> None:
+        super().__init__(weight=weight)
+        self.power, self.alpha, self.gamma, self.eps = power, alpha, gamma, eps
+
+    def __call__(self, pred_instances: Candidates, gt_instances: InstanceData, **kwargs) -> Tensor:
+        """Costs of all pairs.
+
+        Args:
+            pred_instances (Candidates): ``scores``: (num_queries, cls_out_channels) logits, ``bboxes`` and
+                ``stage_boxes``.
+            gt_instances (InstanceData): ``labels``, ``bboxes`` and ``is_thing``: (num_gts, ...).
+            kwargs: What other costs need (``img_meta``).
+
+        Returns:
+            Tensor: (num_queries, num_gts).
+        """
+        is_thing, wanted = gt_instances.is_thing, gt_instances.bboxes
+        best = torch.stack(
+            [
+                torch.where(is_thing, _nearness(cxcywh_to_xyxy(boxes), wanted), 0.0).amax()
+                for boxes in pred_instances.stage_boxes
+            ]
+        )
+        nearness = _nearness(pred_instances.bboxes, wanted) / (best + self.eps)[pred_instances.stages, None]
+        nearness = torch.where(is_thing, nearness, 1.0)
+        p = pred_instances.scores.sigmoid()[:, gt_instances.labels] * nearness**self.power
+        positive = -(p + self.eps).log() * self.alpha * (1 - p) ** self.gamma
+        negative = -(1 - p + self.eps).log() * (1 - self.alpha) * p**self.gamma
+        return (positive - negative) * self.weight
+
+
+def _nearness(boxes: Tensor, others: Tensor) -> Tensor:
+    """(GIoU + 1) / 2 of all pairs, (n, m) in [0, 1], from xyxy boxes (n, 4) and (m, 4)."""
+    return (generalized_box_iou(boxes, others) + 1) / 2
 
 
 @TASK_UTILS.register_module()

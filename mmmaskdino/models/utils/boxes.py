@@ -81,7 +81,7 @@ def boxes_from_query_masks(masks: Tensor, predicted: Tensor, convention: str) ->
         boxes_px = boxes_px - from_host([0, 0, 1, 1], boxes_px)
     boxes = clamp_boxes(normalize_boxes(boxes_px, masks.shape[-2:]))
     if convention == 'agreed':
-        filled = filled & (_ious(boxes, predicted) >= LEAST_AGREEMENT)[..., None]
+        filled = filled & (box_ious(boxes, predicted) >= LEAST_AGREEMENT)[..., None]
     if convention in ('bitmask', 'mask2box'):
         predicted = clamp_boxes(from_host([1, 1, 0, 0] if convention == 'mask2box' else [0, 0, 0, 0], boxes))
     return torch.where(filled, boxes, predicted)
@@ -116,8 +116,8 @@ def _central_boxes(masks: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack([x1, y1, x2, y2], -1) * filled[..., None], filled
 
 
-def _ious(boxes: Tensor, others: Tensor) -> Tensor:
-    """IoU of each pair of boxes (..., 4), cxcywh of positive sizes."""
+def box_ious(boxes: Tensor, others: Tensor) -> Tensor:
+    """IoU (...) of each pair of boxes (..., 4), cxcywh in [0, 1]."""
     boxes, others = cxcywh_to_xyxy(boxes), cxcywh_to_xyxy(others)
     inner = torch.minimum(boxes, others)[..., 2:] - torch.maximum(boxes, others)[..., :2]
     overlap = inner.clamp(min=0).prod(-1)

@@ -91,6 +91,9 @@ def test_only_wanted_results_are_computed(model_files, make_image) -> None:
         ('detection', dict(kinds=['semantic']), 'detection model and gives no semantic'),
         ('detection', dict(overlap_thr=0.5), 'results are instances, to which do not apply: overlap_thr'),
         ('panoptic', dict(kinds=['panoptic'], score_thr=0.5), 'do not apply: score_thr'),
+        ('semantic', dict(box_margin=0.1), 'semantic model.*: box_margin'),
+        ('detection', dict(box_margin=0.1), 'detection model, without masks to cut: box_margin'),
+        ('panoptic', dict(box_margin=-1), 'box_margin must be None or at least 0, got -1'),
         ('panoptic', dict(kinds=['boxes']), 'got boxes'),
         ('panoptic', dict(score_thr=2), r'score_thr must be a number in \[0, 1\], got 2'),
         ('panoptic', dict(limits=Limits(reduce_above=-1)), 'reduce_above'),
@@ -100,6 +103,32 @@ def test_only_wanted_results_are_computed(model_files, make_image) -> None:
 def test_options_that_cannot_be_followed(model_files, task: str, options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Predictor(*model_files(task), device='cpu', **options)
+
+
+@pytest.mark.parametrize('kinds', [['instances'], ['panoptic'], ['semantic']])
+def test_box_margin_reaches_the_model(model_files, kinds: list[str]) -> None:
+    margins = [
+        Predictor(
+            *model_files('panoptic'), device='cpu', kinds=kinds, box_margin=margin
+        ).model.panoptic_fusion_head.settings.box_margin
+        for margin in (None, 0.0, 0.25)
+    ]
+    assert margins == [0.1, 0.0, 0.25]
+
+
+def test_box_margin_ends_masks_at_their_boxes(model_files, make_image) -> None:
+    image = make_image('image.png')
+    outside = []
+    for margin in (0.0, 100.0):
+        predictor = Predictor(*model_files('panoptic'), device='cpu', score_thr=0.0, box_margin=margin)
+        found = predictor(image).sample.pred_instances
+        y, x = (torch.arange(size) + 0.5 for size in found.masks.shape[1:])
+        left, top, right, bottom = (side[:, None] for side in found.bboxes.unbind(1))
+        grown = 8  # a cell of the maps and what interpolation adds
+        beside_x = (x < left - grown) | (x > right + grown)
+        beside_y = (y < top - grown) | (y > bottom + grown)
+        outside.append((found.masks & (beside_y[:, :, None] | beside_x[:, None])).sum().item())
+    assert outside[0] == 0 < outside[1]
 
 
 def test_weights_that_do_not_fit(model_files, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
 
-from mmmaskdino.models.losses import QueryCrossEntropyLoss, QueryFocalLoss
+from mmmaskdino.models.losses import PositionSupervisedFocalLoss, QueryCrossEntropyLoss, QueryFocalLoss
 
 
 def test_recorded_focal_loss(golden_ops):
@@ -48,7 +48,7 @@ def test_a_loss_brings_its_columns_and_its_prior():
     assert QueryCrossEntropyLoss().prior_prob is None
 
 
-@pytest.mark.parametrize('name', ['QueryFocalLoss', 'QueryCrossEntropyLoss'])
+@pytest.mark.parametrize('name', ['QueryFocalLoss', 'QueryCrossEntropyLoss', 'PositionSupervisedFocalLoss'])
 def test_unknown_key_is_rejected(name):
     with pytest.raises(TypeError, match='weights'):
         MODELS.build(dict(type=name, weights=1.0))
@@ -57,3 +57,40 @@ def test_unknown_key_is_rejected(name):
 def test_defaults_of_the_cross_entropy():
     loss = QueryCrossEntropyLoss()
     assert (loss.no_object_weight, loss.loss_weight) == (0.1, 1.0)
+
+
+def test_targets_of_positions():
+    """Two matched queries of IoU 0.5 and 0.4: their targets are 1 and 0.4^2 / 0.5^2; others are not asked."""
+    logits, labels = torch.tensor([[[[0.3, -1.2], [0.8, 0.1], [-0.5, 0.2]]]]), torch.tensor([[[1, 0, 2]]])
+    overlaps = torch.tensor([[[0.5, 0.4, 0.0]]])
+    p, targets = logits[0, 0].sigmoid(), torch.tensor([[0, 1], [0.64, 0], [0, 0]])
+    bce = -(targets * p.log() + (1 - targets) * (1 - p).log())
+    alpha = torch.tensor([[0.75, 0.25], [0.25, 0.75], [0.75, 0.75]])  # by the label, whatever the target
+    expected = 3 * (alpha * (targets - p) ** 2 * bce).sum() / 2
+    loss = PositionSupervisedFocalLoss(loss_weight=3.0)
+    torch.testing.assert_close(loss(logits, labels, torch.tensor(2.0), overlaps)[0], expected)
+
+
+def test_plain_where_positions_say_nothing():
+    logits, labels = torch.randn(3, 2, 7, 5), torch.randint(6, (3, 2, 7))
+    loss, num_objects = PositionSupervisedFocalLoss(), torch.tensor(2.0)
+    plain = QueryFocalLoss()(logits, labels, num_objects)
+    assert torch.equal(loss(logits, labels, num_objects), plain)  # denoising
+    without_box = torch.full(labels.shape, torch.nan)
+    torch.testing.assert_close(loss(logits, labels, num_objects, without_box), plain)
+    nothing = torch.full_like(labels, 5)
+    torch.testing.assert_close(
+        loss(logits, nothing, num_objects, torch.zeros(labels.shape)), QueryFocalLoss()(logits, nothing, num_objects)
+    )
+
+
+def test_stuff_does_not_set_the_scale_of_things():
+    logits, labels = torch.zeros(1, 1, 2, 2), torch.tensor([[[0, 1]]])
+    with_stuff = PositionSupervisedFocalLoss()(logits, labels, torch.tensor(1.0), torch.tensor([[[0.2, torch.nan]]]))
+    torch.testing.assert_close(with_stuff, QueryFocalLoss()(logits, labels, torch.tensor(1.0)))
+
+
+def test_a_query_that_overlaps_nothing():
+    logits, labels = torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1).long()
+    loss = PositionSupervisedFocalLoss()(logits, labels, torch.tensor(1.0), torch.zeros(1, 1, 1))
+    torch.testing.assert_close(loss, 0.25 * 0.25 * torch.tensor([2.0]).log())

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmdet.registry import MODELS
-from torchvision.ops import generalized_box_iou_loss
+from torchvision.ops import box_iou, generalized_box_iou_loss
 
 from mmmaskdino.models.losses import PointSampler
 from mmmaskdino.models.losses import criterion as criterion_module
@@ -255,3 +255,25 @@ def test_defaults_are_those_of_the_paper(head_config):
 def test_unknown_key_is_rejected(head_config):
     with pytest.raises(TypeError, match='loss_class'):
         MODELS.build(head_config({'criterion.loss_class': dict(type='QueryFocalLoss')}).criterion)
+
+
+@pytest.mark.parametrize('decouple', [False, True])
+def test_class_scores_follow_the_boxes(make_criterion, make_targets, decouple):
+    """The loss is told the IoU of each matched query, nothing of denoising, and that stuff has no box."""
+    criterion = make_criterion({'loss_cls.type': 'PositionSupervisedFocalLoss', 'decouple_stuff': decouple})
+    output, targets, seen = random_output(1, encoder=False), make_targets([2, 1], stuff=[1, 0], num_things=4), []
+    criterion.loss_cls.forward = lambda logits, labels, num_objects, overlaps=None: (
+        seen.append((labels, overlaps)) or logits.new_zeros(len(logits))
+    )
+    fix_points(criterion)
+    criterion(output, targets)
+    ((labels, overlaps),) = seen
+    is_matched = labels < 5
+    assert not overlaps[~is_matched].any() and not overlaps.requires_grad
+    of_stuff = overlaps[is_matched & (labels == 4)]
+    assert len(of_stuff) == 1 and of_stuff.isnan().all() == decouple
+    stage = one_stage(output)
+    for image, query in torch.nonzero(is_matched[0] & (labels[0] < 4)).tolist():
+        boxes = cxcywh_to_xyxy(stage.boxes[image, query])[None]
+        ious = box_iou(boxes, cxcywh_to_xyxy(targets[image].boxes))[0]
+        assert (ious - overlaps[0, image, query]).abs().min() < 1e-6

@@ -3,7 +3,9 @@ import torch
 from mmdet.registry import TASK_UTILS
 from mmengine.structures import InstanceData
 
+from mmmaskdino.models.task_modules.match_costs import Candidates
 from mmmaskdino.models.utils.boxes import cxcywh_to_xyxy
+from mmmaskdino.structures import StagePrediction
 
 
 def masks_of(logits, masks, **more):
@@ -80,7 +82,61 @@ def test_cost_of_things_is_zero_for_stuff_even_where_it_is_nan():
     assert cost(predictions, ground_truth).isnan().tolist() == [[False, True]] * 2
 
 
-@pytest.mark.parametrize('name', ['BoxL1Cost', 'BoxGIoUCost', 'PointBCECost', 'PointDiceCost', 'ThingOnlyCost'])
+@pytest.mark.parametrize(
+    'name', ['BoxL1Cost', 'BoxGIoUCost', 'PointBCECost', 'PointDiceCost', 'PositionModulatedFocalCost', 'ThingOnlyCost']
+)
 def test_unknown_key_is_rejected(name):
     with pytest.raises(TypeError, match='wieght'):
         TASK_UTILS.build(dict(type=name, wieght=1.0))
+
+
+def objects_of(boxes, **more):
+    return InstanceData(boxes=boxes, bboxes=cxcywh_to_xyxy(boxes), **more)
+
+
+def test_scores_count_where_boxes_are_near():
+    """Boxes of GIoU 1 / 3 and -1 / 3 with the object: u = 2 / 3 and 1 / 3, after scaling 1 and 1 / 2."""
+    wanted = objects_of(torch.tensor([[0.5, 0.5, 0.2, 0.2]]), labels=torch.tensor([1]), is_thing=torch.tensor([True]))
+    boxes = torch.tensor([[0.6, 0.5, 0.2, 0.2], [0.9, 0.5, 0.2, 0.2]])
+    logits = torch.tensor([[3.0, 0.4], [-3.0, 0.9]])
+    candidates = Candidates(StagePrediction(logits, boxes, None), None)
+    costs = TASK_UTILS.build(dict(type='PositionModulatedFocalCost', weight=4.0))(candidates, wanted)
+    overlap, apart = 1 / 3, -1 / 3  # GIoU: half of each is shared; a gap as wide as they are in a hull of three
+    scale = (torch.tensor([overlap, apart]) + 1) / (overlap + 1)
+    p = logits[:, 1].sigmoid() * scale**0.5
+    expected = -p.log() * 0.25 * (1 - p) ** 2 + (1 - p).log() * 0.75 * p**2
+    torch.testing.assert_close(costs[:, 0], 4 * expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_scale_is_that_of_the_stage():
+    """However many queries are looked at together; the nearest of each stage costs what mmdet's focal cost says."""
+    num_stages, num_queries = 3, 5
+    boxes, logits = some_boxes(15)['boxes'].view(3, 5, 4), torch.randn(3, 5, 6)
+    wanted = objects_of(some_boxes(2)['boxes'], labels=torch.tensor([4, 2]), is_thing=torch.tensor([True, True]))
+    flat = StagePrediction(logits.flatten(0, 1), boxes.flatten(0, 1), None)
+    cost = TASK_UTILS.build(dict(type='PositionModulatedFocalCost'))
+    together = cost(Candidates(flat, None, boxes, slice(0, 15)), wanted)
+    parts = [slice(0, 4), slice(4, 11), slice(11, 15)]
+    in_parts = [
+        cost(Candidates(flat.map(lambda field, part=part: field[part]), None, boxes, part), wanted) for part in parts
+    ]
+    torch.testing.assert_close(torch.cat(in_parts), together)
+    plain = TASK_UTILS.build(dict(type='FocalLossCost'))(InstanceData(scores=flat.cls_logits), wanted)
+    for stage in range(num_stages):
+        rows = slice(stage * num_queries, (stage + 1) * num_queries)
+        alone = cost(Candidates(StagePrediction(logits[stage], boxes[stage], None), None), wanted)
+        torch.testing.assert_close(together[rows], alone)
+        assert (together[rows] - plain[rows]).abs().min() < 1e-5 < (together[rows] - plain[rows]).abs().max()
+
+
+def test_stuff_costs_its_score():
+    is_thing = torch.tensor([False, True])
+    wanted = objects_of(some_boxes(2)['boxes'], labels=torch.tensor([0, 1]), is_thing=is_thing)
+    stage = StagePrediction(torch.randn(6, 2), some_boxes(6)['boxes'], None)
+    plain = TASK_UTILS.build(dict(type='FocalLossCost'))(InstanceData(scores=stage.cls_logits), wanted)
+    cost = TASK_UTILS.build(dict(type='PositionModulatedFocalCost'))
+    costs = cost(Candidates(stage, None), wanted)
+    torch.testing.assert_close(costs[:, 0], plain[:, 0])
+    assert not torch.allclose(costs[:, 1], plain[:, 1], atol=1e-3)
+    wanted.is_thing = torch.tensor([False, False])
+    torch.testing.assert_close(cost(Candidates(stage, None), wanted), plain)

@@ -1,19 +1,46 @@
-"""NaN and inf in training: kept out of the weights, told with the images they came from."""
+"""What a long run is kept from: values that are not finite, a history that grows without end."""
 
+import functools
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor, nn
-from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.optim import Optimizer
 
-from mmmaskdino.engine.safety_hook import SafetyHook
-
+_NUMBERS = itertools.count()
 ACTIONS = ('skip', 'stop')
+
+
+class SafetyHook(Hook):
+    """A hook of which a run needs one.
+
+    The base configs have them in `default_hooks`, which survive a config's own `custom_hooks`. Where `custom_hooks`
+    list one all the same, as configs did before, or a subclass of it, that takes the place of the default.
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> 'SafetyHook':
+        hook = super().__new__(cls)
+        hook._number = next(_NUMBERS)
+        return hook
+
+    def before_run(self, runner: Runner) -> None:
+        """Take the place of those of this class that were built before.
+
+        Args:
+            runner: The runner.
+        """
+        # A new list, since the runner is going through the old one.
+        runner._hooks = [hook for hook in runner.hooks if not self._replaces(hook)]
+
+    def _replaces(self, hook: Hook) -> bool:
+        is_older = isinstance(hook, SafetyHook) and hook._number < self._number
+        return is_older and isinstance(self, type(hook))
 
 
 class NonFiniteError(RuntimeError):
@@ -54,17 +81,21 @@ class NonFiniteHook(SafetyHook):
         Args:
             runner: The runner.
         """
-        wrapper = runner.optim_wrapper
+        wrapper, optimizer = runner.optim_wrapper, runner.optim_wrapper.optimizer
         clips_norm = wrapper.clip_grad_kwargs and wrapper.grad_name == 'grad_norm'
+        step = optimizer.step
 
-        def guard(optimizer: Optimizer, args: tuple, kwargs: dict) -> None:
+        @functools.wraps(step)
+        def guarded_step(*args: Any, **kwargs: Any) -> Any:
             history = runner.message_hub.get_scalar('train/grad_norm') if clips_norm else None
             norm = history.current() if clips_norm else _gradient_norm(runner.model, optimizer)
             self._has_stepped = math.isfinite(norm)
             if not self._has_stepped:
                 optimizer.zero_grad(set_to_none=True)  # parameters without gradient are left alone by every optimiser
+            return step(*args, **kwargs)
 
-        wrapper.optimizer.register_step_pre_hook(guard)
+        # Not by a hook of the optimiser: torch.compile of torch 2.1 takes the hooks away.
+        optimizer.step = guarded_step
         self._norms = [(buffer, buffer.clone()) for buffer in _running_statistics(runner.model)]
 
     def before_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
@@ -134,7 +165,7 @@ def _not_finite(values: dict[str, Tensor]) -> list[str]:
 
 def _gradient_norm(model: nn.Module, optimizer: Optimizer) -> float:
     """Of all parameters, also where this process has a share of them only."""
-    if isinstance(model, FullyShardedDataParallel):
+    if hasattr(model, 'clip_grad_norm_'):  # FSDP
         return float(model.clip_grad_norm_(math.inf))
     parameters = [parameter for group in optimizer.param_groups for parameter in group['params']]
     return float(nn.utils.clip_grad_norm_(parameters, math.inf))  # which multiplies finite gradients by 1
@@ -155,3 +186,30 @@ def _describe(iteration: int, losses: Sequence[str], data_batch: Any) -> str:
 def _image_names(data_batch: Any) -> list[str]:
     samples = data_batch.get('data_samples', ()) if isinstance(data_batch, dict) else ()
     return [str(getattr(sample, 'img_path', getattr(sample, 'img_id', '?'))) for sample in samples]
+
+
+@HOOKS.register_module()  # of mmengine, so that mmdet and mmseg find it
+class BoundedHistoryHook(SafetyHook):
+    """Keeps the last values of each loss; mmengine keeps a million, copies all of them at each iteration, and writes
+    them into each checkpoint.
+
+    The log needs no more than the window over which it smooths (`log_processor.window_size`). All values are in
+    `scalars.json` of the work dir.
+
+    Args:
+        max_length (int): Values of each loss that are kept.
+    """
+
+    def __init__(self, max_length: int = 1000) -> None:
+        self.max_length = max_length
+
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        """Set the limit of new histories, which the next value applies.
+
+        Args:
+            runner: The runner.
+            args: Not used, nor are the others.
+            kwargs: Not used.
+        """
+        for history in runner.message_hub.log_scalars.values():
+            history.max_length = self.max_length

@@ -1,3 +1,5 @@
+"""Which checkpoint a run goes on from; going on is in tests/test_robustness."""
+
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Run tests and report the lines and branches of the package that they reach (docs/testing.md).
-#   tools/coverage.sh [arguments of pytest]
+#   .ci/coverage.sh [arguments of pytest]
 # Environment: PYTHON (the interpreter, default .venv/bin/python, with requirements/dev.txt installed).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -1,3 +1,5 @@
+"""Which parts are compiled."""
+
 from types import SimpleNamespace
 
 import pytest

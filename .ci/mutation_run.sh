@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Change the source in small ways and see whether the tests notice, with mutmut (docs/testing.md).
-#   tools/mutation_run.sh MODULE [arguments of `mutmut run`]        MODULE: losses, matching, denoising, fusion or pq
+#   .ci/mutation_run.sh MODULE [arguments of `mutmut run`]        MODULE: losses, matching, denoising, fusion or pq
 # In a copy of the working tree, work_dirs/mutation/MODULE, where an interrupted run goes on; remove it to start from scratch.
 # Environment: PYTHON (the interpreter, default .venv/bin/python, with requirements/dev.txt installed).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-usage() { echo "usage: tools/mutation_run.sh losses|matching|denoising|fusion|pq [arguments of mutmut run]" >&2; exit 2; }
+usage() { echo "usage: .ci/mutation_run.sh losses|matching|denoising|fusion|pq [arguments of mutmut run]" >&2; exit 2; }
 module=${1:-}
 models=mmmaskdino/models
 not_run=''

@@ -1,4 +1,7 @@
-"""Weights, gradients and the optimiser's state shared out among the processes, instead of a copy in each."""
+"""Weights, gradients and the optimiser's state shared out among the processes, instead of a copy in each.
+
+Imported where a config asks for it, by what ``__init__`` registers under the class's name until then.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from mmengine.registry import STRATEGIES
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
-from mmmaskdino.engine.atomic_backend import PARTIAL_SUFFIX, complete_file
+from mmmaskdino.engine.checkpoints import PARTIAL_SUFFIX, complete_file
 
 # Torch does not copy weights to the CPU that are there already, and reads them when they are freed: it crashes.
 _FULL_ON_CPU = dict(
@@ -22,7 +25,7 @@ _FULL_ON_CPU = dict(
 )
 
 
-@STRATEGIES.register_module()  # of mmengine, where FlexibleRunner looks
+@STRATEGIES.register_module(force=True)  # of mmengine, where FlexibleRunner looks
 class ShardedStrategy(FSDPStrategy):
     """mmengine's `FSDPStrategy`, with the losses and the checkpoints of a run in which each process has all weights.
 

@@ -1,3 +1,5 @@
+"""Signals that ask a process to end."""
+
 from __future__ import annotations
 
 import os
@@ -11,7 +13,7 @@ from collections.abc import Callable
 import pytest
 
 from mmmaskdino.engine import StopSignalHook
-from mmmaskdino.engine.stop_signals import StopSignals, within
+from mmmaskdino.engine.stopping import StopSignals, within
 
 
 @pytest.fixture
@@ -88,8 +90,7 @@ def test_outside_the_main_thread_nothing_is_heard() -> None:
 
 def test_cleaning_up_has_a_limit() -> None:
     code = (
-        'import time\nfrom mmmaskdino.engine.stop_signals import within\n'
-        'with within(0.1, status=7):\n    time.sleep(60)\n'
+        'import time\nfrom mmmaskdino.engine.stopping import within\nwith within(0.1, status=7):\n    time.sleep(60)\n'
     )
     assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 7
     with within(0.05, status=7):

@@ -1,3 +1,5 @@
+"""Processes that load data live as long as their run."""
+
 from __future__ import annotations
 
 import multiprocessing
@@ -9,7 +11,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from mmmaskdino.engine.worker_processes import end_workers, guard_workers
+from mmmaskdino.engine.data_loading import end_workers, guard_workers
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Look up the installed packages in an advisory database (of the Python Package Index, else osv.dev), with pip-audit.
-#   tools/audit_dependencies.sh [current|classic] [arguments of pip-audit, for example --ignore-vuln ID]
+#   .ci/audit_dependencies.sh [current|classic] [arguments of pip-audit, for example --ignore-vuln ID]
 # Exit status: 0 nothing known against them, 1 a known vulnerability or a failure, 2 no environment, 3 not audited,
 # because no database answers. Takes the pip-audit on the PATH, else installs one in .venv-audit.
 set -euo pipefail

@@ -1,4 +1,4 @@
-"""What a resumed run does about a config that has changed, with mmengine's own optimisers and schedulers."""
+"""Optimiser, weight decay, and a resumed run whose config has changed, with mmengine's own schedulers."""
 
 from __future__ import annotations
 
@@ -8,10 +8,60 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from mmengine.optim import OptimWrapper
+from mmdet.registry import OPTIMIZERS
+from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.optim.scheduler import LinearLR, MultiStepLR, PolyLR, ReduceOnPlateauLR
+from torch import nn
 
-from mmmaskdino.engine.resumed_schedule import follow_config
+import mmmaskdino  # noqa: F401
+from mmmaskdino.engine.optimisers import follow_config
+
+
+def test_steps_are_those_of_adamw():
+    weights = [torch.randn(4, 3), torch.randn(5)]
+    groups = [dict(params=[weights[0]], lr=1e-2), dict(params=[weights[1]], weight_decay=0.0)]
+    ours = [w.clone().requires_grad_() for w in weights]
+    theirs = [w.clone().requires_grad_() for w in weights]
+    settings = dict(lr=1e-3, weight_decay=0.05, betas=(0.9, 0.98))
+    optimizers = [
+        OPTIMIZERS.build(
+            dict(type='FusedAdamW', params=[dict(g, params=[w]) for g, w in zip(groups, ours, strict=True)], **settings)
+        ),
+        torch.optim.AdamW([dict(g, params=[w]) for g, w in zip(groups, theirs, strict=True)], **settings),
+    ]
+    for _ in range(5):
+        for optimizer, parameters in zip(optimizers, (ours, theirs), strict=True):
+            optimizer.zero_grad()
+            sum((p**2).sum() for p in parameters).backward()
+            optimizer.step()
+    for a, b, start in zip(ours, theirs, weights, strict=True):
+        torch.testing.assert_close(a, b)
+        assert not torch.equal(a, start)
+
+
+def test_unknown_argument():
+    with pytest.raises(TypeError):
+        OPTIMIZERS.build(dict(type='FusedAdamW', params=[torch.zeros(1, requires_grad=True)], learning_rate=1))
+
+
+@pytest.mark.parametrize('norm', [nn.BatchNorm2d, nn.LayerNorm, lambda c: nn.GroupNorm(2, c)])
+def test_norms_of_the_backbone_keep_its_learning_rate_and_lose_the_decay(norm):
+    model = nn.ModuleDict(
+        dict(backbone=nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(norm(4))), head=nn.Sequential(norm(4)))
+    )
+    cfg = dict(
+        constructor='UndecayedNormConstructor',
+        optimizer=dict(type='AdamW', lr=1e-4, weight_decay=0.05),
+        paramwise_cfg=dict(custom_keys={'backbone': dict(lr_mult=0.1)}),
+    )
+    optimizer = build_optim_wrapper(model, cfg).optimizer
+    names = {id(p): name for name, p in model.named_parameters()}
+    got = {
+        names[id(p)]: (group['lr'], group['weight_decay']) for group in optimizer.param_groups for p in group['params']
+    }
+    wanted = {'backbone.0': (1e-5, 0.05), 'backbone.1.0': (1e-5, 0.0), 'head.0': (1e-4, 0.0)}
+    assert got == {f'{module}.{kind}': values for module, values in wanted.items() for kind in ('weight', 'bias')}
+
 
 DONE = 5
 

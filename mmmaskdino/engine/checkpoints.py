@@ -1,7 +1,8 @@
-"""Checkpoints that survive whatever stops a run."""
+"""Checkpoints that survive whatever stops a run: written whole or not at all, the old ones removed last."""
 
 import copy
 import math
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,15 +10,93 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.dist import is_main_process
-from mmengine.fileio import LocalBackend, get_file_backend
+from mmengine.fileio import LocalBackend, get_file_backend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from mmmaskdino.engine.atomic_backend import PARTIAL_SUFFIX
-from mmmaskdino.engine.resumed_schedule import follow_config
+from mmmaskdino.engine.optimisers import follow_config
 
+PARTIAL_SUFFIX = '.partial'
 _RECORDS = ('keep_ckpt_ids', 'last_ckpt', 'best_ckpt_path', 'best_ckpt_path_dict')
+
+
+@register_backend('atomic')
+class AtomicLocalBackend(LocalBackend):
+    """mmengine's local files, written under another name and renamed when they are complete and on the disk.
+
+    A process that is killed, a power cut and a full disk leave the file that was there before. In configs:
+    ``backend_args=dict(backend='atomic')``.
+    """
+
+    def __init__(self) -> None:
+        self._postponed: list[Path] | None = None
+
+    def put(self, obj: bytes, filepath: str | Path) -> None:
+        """Write a file.
+
+        Args:
+            obj: Its content.
+            filepath: Its path; missing folders are made.
+
+        Raises:
+            OSError: It could not be written, for instance because the disk is full; the old file is untouched.
+        """
+        path = Path(filepath)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + PARTIAL_SUFFIX)
+        try:
+            with open(partial, 'wb') as file:
+                file.write(obj)
+            complete_file(partial, path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+    def put_text(self, obj: str, filepath: str | Path, encoding: str = 'utf-8') -> None:
+        """Write a text file; see :meth:`put`."""
+        self.put(obj.encode(encoding), filepath)
+
+    def remove(self, filepath: str | Path) -> None:
+        """Remove a file, inside :meth:`removing_afterwards` at its end."""
+        if self._postponed is None:
+            super().remove(filepath)
+        else:
+            self._postponed.append(Path(filepath))
+
+    @contextmanager
+    def removing_afterwards(self) -> Iterator[None]:
+        """What is removed inside goes when all inside has succeeded, and stays if it fails."""
+        outdated = self._postponed = []
+        try:
+            yield
+        finally:
+            self._postponed = None
+        for path in outdated:
+            path.unlink(missing_ok=True)
+
+
+def complete_file(partial: Path, path: Path) -> None:
+    """Give a file that is written its name, in which it replaces an older one, when it is on the disk.
+
+    Args:
+        partial: Where it was written.
+        path: Its name, in the same folder.
+    """
+    with open(partial, 'rb+') as file:
+        os.fsync(file.fileno())  # else the new name may reach the disk before the content
+    os.replace(partial, path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == 'nt':  # folders cannot be opened there
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class CheckpointError(RuntimeError):

@@ -1,3 +1,5 @@
+"""A training as one line."""
+
 from __future__ import annotations
 
 from types import SimpleNamespace

@@ -1,14 +1,62 @@
-"""A resumed run follows its config where that differs from its checkpoint, and says so."""
+"""Optimiser, weight decay, and what of their settings holds in a resumed run."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import torch
+from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIMIZERS
 from mmengine.runner import Runner
+from mmengine.utils import digit_version
+from torch import nn
 
+NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 # What schedulers count, as opposed to what they are told. The values are those of the optimiser.
 _COUNTERS = {'last_step', '_global_step', '_last_value', 'base_values', 'verbose'}
 _MAX_SHOWN = 4
+
+
+@OPTIMIZERS.register_module()  # of mmengine, so that mmdet and mmseg find it
+class FusedAdamW(torch.optim.AdamW):
+    """AdamW, fused on the GPU and, from torch 2.4 on, on the CPU; elsewhere the plain one.
+
+    A plain step makes about six calls per parameter, on a small model a sixth of the training time on a CPU.
+
+    Args:
+        params (Iterable): Parameters or parameter groups.
+        kwargs: The arguments of :class:`torch.optim.AdamW`, but ``fused`` and ``foreach``.
+    """
+
+    def __init__(self, params: Iterable, **kwargs: Any) -> None:
+        params = list(params)
+        tensors = (p for group in params for p in (group['params'] if isinstance(group, dict) else [group]))
+        on_gpu = all(p.is_cuda for p in tensors)
+        super().__init__(params, fused=on_gpu or digit_version(torch.__version__) >= digit_version('2.4'), **kwargs)
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class UndecayedNormConstructor(DefaultOptimWrapperConstructor):
+    """mmengine's constructor of parameter groups, in which norms carry no weight decay.
+
+    mmengine's own ``norm_decay_mult`` does not reach a module that one of the ``custom_keys`` names, so ``backbone``
+    with its learning rate would put weight decay on the norms of every backbone.
+    """
+
+    def add_params(self, params: list[dict], module: nn.Module, *args: Any, **kwargs: Any) -> None:
+        """Append the parameter groups of a module and of its children.
+
+        Args:
+            params (list[dict]): Parameter groups, one per parameter; appended to.
+            module (nn.Module): The module.
+            args (Any): The other arguments of mmengine's method.
+            kwargs (Any): The same by name.
+        """
+        first = len(params)
+        super().add_params(params, module, *args, **kwargs)
+        if isinstance(module, NORMS):
+            for group in params[first:]:
+                group['weight_decay'] = 0.0
 
 
 def follow_config(runner: Runner, checkpoint: dict) -> str | None:
