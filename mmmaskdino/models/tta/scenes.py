@@ -12,12 +12,10 @@ from pycocotools import mask as coco_mask
 from scipy import ndimage
 
 from mmmaskdino.structures import Shape
+from mmmaskdino.tile_grid import Region, Tile, TileGrid
 
 from .tiles import (
-    Region,
     SceneObject,
-    Tile,
-    TileGrid,
     TileObject,
     join_objects,
     joined_mask,
@@ -99,7 +97,7 @@ class SceneMerger:
             self._add_panoptic(tile, _map_of(sample, 'pred_panoptic_seg', tile))
         if self.semantic is not None:
             labels = _map_of(sample, 'pred_sem_seg', tile)
-            self.semantic[_slices(tile.own)] = labels[tile.own.within(tile.region)]
+            self.semantic[tile.own.slices] = labels[tile.own.within(tile.region)]
 
     def finish(self) -> SceneResults:
         """Join what belongs together, once all tiles are in."""
@@ -146,7 +144,7 @@ class SceneMerger:
                 self._things.append(found)
                 numbers[index] = self.num_classes + len(self._things)
         own = position[tile.own.within(tile.region)]
-        self.panoptic[_slices(tile.own)] = numbers[own]
+        self.panoptic[tile.own.slices] = numbers[own]
 
     def _finish_panoptic(self) -> list[Segment]:
         group, is_member = join_objects(self._things, self.grid, self.merge_iou)
@@ -178,9 +176,9 @@ class SceneMerger:
             if shared:
                 mask[shared.within(region)] = False
         if mask.any():
-            there = self.panoptic[_slices(region)]
+            there = self.panoptic[region.slices]
             there[mask & (there <= self.num_classes)] = self.num_classes + 1 + members[0]
-            self.panoptic[_slices(region)] = there
+            self.panoptic[region.slices] = there
 
     def _renumber(self, of_value: np.ndarray, count: int) -> list[Region]:
         """Write the final numbers into the map; the extent of each of the ``count`` segments."""
@@ -221,8 +219,3 @@ def _map_of(sample: BaseDataElement, name: str, tile: Tile) -> np.ndarray:
 def _check_shape(shape: Shape, tile: Tile) -> None:
     if tuple(shape) != tile.region.shape:
         raise ValueError(f'the results of a tile have the size {tuple(shape)}, the tile {tile.region.shape} pixels')
-
-
-def _slices(region: Region) -> tuple[slice, slice]:
-    """Rows and columns of the scene."""
-    return slice(region.top, region.bottom), slice(region.left, region.right)

@@ -13,7 +13,7 @@ from mmengine.structures import InstanceData, PixelData
 from pycocotools import mask as coco_mask
 
 from mmmaskdino.models.tta.scenes import SceneMerger, SceneResults
-from mmmaskdino.models.tta.tiles import TileGrid
+from mmmaskdino.tile_grid import TileGrid
 
 SIZE = (230, 310)
 
