@@ -74,6 +74,11 @@ setup(
         'export': read_requirements('export.txt'),
         'page': read_requirements('page.txt'),
         'photos': read_requirements('photos.txt'),
+        # Single packages: results as tables or detections, where the curves of a training go.
+        'pandas': read_requirements('optional.txt', 'pandas'),
+        'supervision': read_requirements('optional.txt', 'supervision'),
+        'tensorboard': read_requirements('optional.txt', 'tensorboard'),
+        'wandb': read_requirements('optional.txt', 'wandb'),
         'docs': read_requirements('docs.txt'),
         'tests': [line for name in TESTED for line in read_requirements(f'{name}.txt')],
     },

@@ -49,6 +49,14 @@ class Progress(tqdm):
         return print_line
 
 
+def print_beside(text: str) -> None:
+    """Print a line to the standard output, above the bars of a terminal."""
+    if sys.stderr.isatty():
+        Progress.write(text, file=sys.stdout)
+    else:
+        print(text)
+
+
 def progress_callback(unit: str = 'image') -> Callable[[int, int], None]:
     """A function that shows the progress of work whose length becomes known only when the first part is done.
 
@@ -58,12 +66,10 @@ def progress_callback(unit: str = 'image') -> Callable[[int, int], None]:
     Returns:
         Takes the number done and the number of all; to be called after each part.
     """
-    bar: Progress | None = None
+    bar = Progress(unit=unit)  # now: the time of the first part counts
 
     def show(done: int, total: int) -> None:
-        nonlocal bar
-        if bar is None:
-            bar = Progress(total=total, unit=unit)
+        bar.total = total or None
         bar.update(done - bar.n)
         if done == total:
             bar.close()

@@ -174,3 +174,9 @@ def make_model(perturb: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
         return perturb(model, noise)
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test finds, or leaves, weights in the user's folder for caches."""
+    monkeypatch.setenv('MMMASKDINO_HOME', str(tmp_path_factory.getbasetemp() / 'home'))

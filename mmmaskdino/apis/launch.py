@@ -27,7 +27,7 @@ from mmmaskdino.apis.plain_config import PlainConfig
 from mmmaskdino.converters import read_checkpoint
 from mmmaskdino.engine.data_loading import end_workers
 from mmmaskdino.engine.stopping import StopSignals, within
-from mmmaskdino.hub import find_config, find_weights, resolve_model
+from mmmaskdino.hub import find_config, find_weights, local_weights, resolve_model
 from mmmaskdino.hub.table import did_you_mean
 
 # The hooks that mmengine adds unless they are None.
@@ -72,9 +72,13 @@ def open_model(
     files = resolve_model(model, weights)
     if files.remark:
         print(files.remark, file=sys.stderr)
+    path = local_weights(files.weights)
+    if path:
+        files = resolve_model(model, weights)._replace(
+            weights=str(path)
+        )  # the options that the file tells are known now
     options = {**files.options, **(options or {})}
-    config = files.config or _config_of(files.weights)
-    return load_config(config, options, work_dir), files.weights
+    return load_config(files.config or _config_of(files.weights), options, work_dir), files.weights
 
 
 def load_config(
@@ -267,9 +271,9 @@ def _check_options(cfg: Config, options: dict[str, Any]) -> None:
         if key in read_keys:
             continue
         if key not in cfg:
-            suggestion = did_you_mean(key, read_keys | set(cfg))
+            meant = did_you_mean(key, read_keys | set(cfg))
             raise ValueError(
-                f'--cfg-options {option}: the config has no key {key!r} and mmengine reads none{suggestion}. '
+                f'--cfg-options {option}: the config has no key {key!r} and mmengine reads none{meant}. '
                 'If your own code reads it, add it to the config file.'
             )
         warnings.warn(

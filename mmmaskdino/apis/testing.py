@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import get_rank
@@ -14,6 +15,15 @@ from mmengine.runner import Runner
 from mmmaskdino.apis.launch import build_runner, open_model, prepare_launcher
 from mmmaskdino.apis.tta import enable_tta
 from mmmaskdino.datasets.files import DataError
+from mmmaskdino.hub import Entry
+
+# {metric: its names in the results of an evaluation, and the factor to percent}
+METRICS = {
+    'box AP': [('coco/bbox_mAP', 100)],
+    'mask AP': [('coco/segm_mAP', 100)],
+    'PQ': [('coco_panoptic/PQ', 1)],
+    'mIoU': [('mIoU', 1), ('semantic/mIoU', 1)],
+}
 
 
 def build_test_config(args: Namespace) -> Config:
@@ -64,12 +74,53 @@ def draw_predictions(cfg: Config, args: Namespace) -> None:
         hook.test_out_dir = args.show_dir
 
 
-def evaluate(cfg: Config, out: str | None) -> None:
+def measure_model(entry: Entry, data: str) -> dict[str, float]:
+    """Evaluate a model of the table as its config says.
+
+    Args:
+        entry: The model.
+        data: Folder that takes the place of the config's `data_root`.
+
+    Returns:
+        What its published results name, in percent.
+
+    Raises:
+        ValueError: It has no published results, or there are no such data.
+    """
+    if not entry.is_model or not entry.results:
+        raise ValueError(f'{entry.name} has no published results to compare with')
+    if not Path(data).is_dir():
+        raise ValueError(f'the folder of the data does not exist: {data}')
+    cfg, weights = open_model(entry.name)
+    cfg.load_from = weights
+    dataset = cfg.test_dataloader.dataset
+    for part in (cfg.test_dataloader, cfg.test_evaluator):
+        _move_data(part, dataset.data_root.rstrip('/'), data.rstrip('/'))
+    found = evaluate(cfg, None)
+    return {
+        metric: next(found[name] * factor for name, factor in METRICS[metric] if name in found)
+        for metric in entry.results
+    }
+
+
+def _move_data(part: Any, old: str, new: str) -> None:
+    """Replace the folder that texts begin with, in place."""
+    for key, value in part.items() if isinstance(part, dict) else enumerate(part):
+        if isinstance(value, (dict, list)):
+            _move_data(value, old, new)
+        elif isinstance(value, str) and f'{value}/'.startswith(f'{old}/'):
+            part[key] = new + value[len(old) :]
+
+
+def evaluate(cfg: Config, out: str | None) -> dict[str, float]:
     """Evaluate the checkpoint and, if wanted, write the predictions.
 
     Args:
         cfg: With `load_from`.
         out: File of the predictions.
+
+    Returns:
+        All numbers of the metrics by name.
 
     Raises:
         DataError: Two images of the dataset would be drawn into one file.
@@ -79,7 +130,7 @@ def evaluate(cfg: Config, out: str | None) -> None:
     _check_names_of_pictures(runner)
     if out is not None:
         runner.test_evaluator.metrics.append(_dump_metric(cfg, out))
-    runner.test()
+    return runner.test()
 
 
 def _check_names_of_pictures(runner: Runner) -> None:

@@ -84,4 +84,6 @@ def add_tta_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:
     """Add `--device`."""
-    parser.add_argument('--device', help='cpu or cuda:0, for example; default: the first GPU, or else the CPU')
+    parser.add_argument(
+        '--device', help='cpu, cuda, the number of a GPU or mps, for example; default: the first GPU, or else the CPU'
+    )

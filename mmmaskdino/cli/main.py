@@ -17,13 +17,14 @@ COMMANDS = {
     'train': 'train a model',
     'test': 'evaluate weights, also with test-time augmentation',
     'predict': 'pictures and result files for images, folders and videos',
+    'models': 'list models by name, fetch them, check what they reach',
     'data': 'check or divide a dataset, or write a config for it',
     'convert': 'convert released weights, and back',
     'export': 'write a model as ONNX, checked, for other runtimes',
     'page': 'try a model in the browser',
     'doctor': 'show what is installed, what is missing and what fixes it',
 }
-LIGHT = ('doctor', 'data')  # work with files alone, without the seconds that importing models takes
+LIGHT = ('doctor', 'data', 'models')  # work with files alone, without the seconds that importing models takes
 EPILOG = """\
 mmmaskdino COMMAND --help shows the options of a command. A first round with one's own data:
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mmmaskdino.cli.arguments import add_config_options, add_device_argument, add_model_arguments, chosen_model
 from mmmaskdino.cli.messages import CommandError, errors_as_messages
+from mmmaskdino.devices import check_name
 
 MAX_FILE_SIZE = '30mb'
 
@@ -28,9 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check_arguments(args: argparse.Namespace) -> None:
-    """Reject a model that does not exist."""
+    """Reject a model or device that cannot be."""
     with errors_as_messages(ValueError):
         chosen_model(args)
+        check_name(args.device)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,8 +1,12 @@
-"""Predict for an image, the images of a folder or a video; write pictures and, on request, result files.
+"""Predict for images and videos; write pictures and, on request, result files.
 
   mmmaskdino predict photo.jpg
-  mmmaskdino predict photos/ --model work_dirs/pets --out results --save pictures instances panoptic
-  mmmaskdino predict film.mp4 --config CONFIG --weights WEIGHTS --draw instances --score-thr 0.5
+  mmmaskdino predict photos/ film.mp4 'more/**/*.png' --model work_dirs/pets
+  mmmaskdino predict https://example.org/photo.jpg --out results --save pictures instances panoptic
+  mmmaskdino predict photos/ --config CONFIG --weights WEIGHTS --draw instances --score-thr 0.5
+
+SOURCE is an image or video, a folder (and its subfolders), a pattern of names in quotes, a text file (.txt) with one of
+these per line, an http(s) address, or - for an image from the standard input.
 
 What --save writes into the folder of --out:
   pictures    pictures/NAME.jpg; of a video pictures/NAME.mp4
@@ -10,26 +14,41 @@ What --save writes into the folder of --out:
   panoptic    panoptic.json and panoptic/NAME.png in COCO's panoptic format
   semantic    semantic/NAME.png: class indices; semantic_classes.txt: their names
 
-An image without results is named with the reason, the others are done, and the exit status is 1.
+A line says what was found in each image. An image without results is named with the reason at the end, the others are
+done, and the exit status is 1.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mmmaskdino.cli.arguments import add_config_options, add_device_argument, add_model_arguments, chosen_model
+from mmmaskdino.cli.arguments import (
+    add_config_options,
+    add_device_argument,
+    add_model_arguments,
+    add_tta_arguments,
+    chosen_model,
+)
 from mmmaskdino.cli.messages import errors_as_messages
+from mmmaskdino.devices import check_name
 from mmmaskdino.plain_text import printable
+
+if TYPE_CHECKING:
+    from mmmaskdino.apis.inference import Outcome, Predictor, Summary
 
 KINDS = ('panoptic', 'instances', 'semantic')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument('source', help='image, folder of images (and its subfolders), or video')
+    parser.add_argument('sources', nargs='+', metavar='SOURCE', help='what to predict for, see above')
     add_model_arguments(parser)
     parser.add_argument('--out', default='results', help='folder of the results (default: %(default)s)')
+    parser.add_argument('--overwrite', action='store_true', help='replace results of an earlier run in --out')
+    parser.add_argument('--quiet', action='store_true', help='no line for each image')
     parser.add_argument(
         '--save',
         nargs='+',
@@ -60,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--batch-size', type=int, default=1, help='images per forward pass (default: %(default)s)')
     parser.add_argument(
-        '--max-megapixels', type=float, default=64, help='larger images are rejected (default: %(default)s)'
+        '--max-megapixels', type=float, default=256, help='larger images are rejected (default: %(default)s)'
     )
     parser.add_argument(
         '--reduce-above',
@@ -73,19 +92,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--max-input-megapixels',
         type=float,
         default=4,
-        help='most that the test pipeline may hand to the network (default: %(default)s)',
+        help='most that the test pipeline may hand to the network; images are reduced until it does (default: '
+        '%(default)s)',
     )
     parser.add_argument(
         '--picture-side', type=int, default=2048, help='longest side of a picture in pixels (default: %(default)s)'
     )
-    parser.add_argument('--tta', action='store_true', help='test-time augmentation: merge several views of each image')
+    add_tta_arguments(parser)
     add_device_argument(parser)
     add_config_options(parser)
 
 
 def check_arguments(args: argparse.Namespace) -> None:
-    """Reject a model that does not exist."""
-    with errors_as_messages(ValueError):
+    """Find what is to be predicted; reject what is not there, and results that are."""
+    from mmmaskdino.apis.inference.sources import check_replaced, find_images, result_folders
+
+    with errors_as_messages(ValueError, OSError):
+        check_name(args.device)
+        args.found = find_images(args.sources, result_folders(Path(args.out)))
+        check_replaced(args.found, Path(args.out), args.save, args.overwrite)
         chosen_model(args)
 
 
@@ -108,23 +133,51 @@ def run(args: argparse.Namespace) -> int:
             limits=Limits(args.max_megapixels, args.reduce_above, args.max_input_megapixels),
             cfg_options=args.cfg_options,
             tta=args.tta,
+            tta_scales=args.tta_scales,
+            tta_flips=args.tta_flips,
         )
         summary = predict_files(
             predictor,
-            args.source,
+            args.found,
             args.out,
             save=args.save,
             draw=args.draw,
             batch_size=args.batch_size,
             max_side=args.picture_side,
             on_progress=progress_callback(),
+            on_result=None if args.quiet else _print_outcome,
+            overwrite=args.overwrite,
         )
-    print(f'{summary.num_done} image(s) done, {len(summary.failures)} without results; results in {args.out}')
+    _print_summary(summary, predictor, args.out)
+    return int(bool(summary.failures))
+
+
+def _print_outcome(outcome: Outcome) -> None:
+    """A line for an image; of a video, for a frame in every hundred."""
+    from mmmaskdino.apis.inference import Failure
+    from mmmaskdino.progress import print_beside
+
+    if outcome.is_frame and not outcome.file_name.endswith('00'):
+        return
+    if isinstance(outcome.result, Failure):
+        text = 'no result'
+    else:
+        seconds = outcome.result.seconds
+        text = f'{outcome.result.summary()}; {seconds:.{1 if seconds >= 0.1 else 2}f} s'
+        text += f' -> {outcome.picture}' * (outcome.picture is not None)
+    print_beside(printable(f'{outcome.file_name}: {text}'))
+
+
+def _print_summary(summary: Summary, predictor: Predictor, out: str) -> None:
+    print(f'{summary.num_done} image(s) done, {len(summary.failures)} without results; results in {out}')
     if summary.others:
         shown = ', '.join(summary.others[:10]) + (', ...' if len(summary.others) > 10 else '')
-        print(f'{len(summary.others)} file(s) are no images by their suffix: {shown}', file=sys.stderr)
+        print(f'note: {len(summary.others)} file(s) are no images by their suffix: {printable(shown)}', file=sys.stderr)
+    if summary.num_empty:
+        hint = '; a lower --score-thr shows less certain objects' * ('instances' in predictor.kinds)
+        print(f'note: nothing was found in {summary.num_empty} image(s){hint}', file=sys.stderr)
     for remark in predictor.remarks.lines():
         print(f'note: {printable(remark)}', file=sys.stderr)
     for failure in summary.failures:
-        print(f'  no result for {failure.name}: {failure.reason.removeprefix(f"{failure.name}: ")}', file=sys.stderr)
-    return int(bool(summary.failures))
+        reason = printable(failure.reason.removeprefix(f'{failure.name}: '))
+        print(f'  no result for {printable(failure.name)}: {reason}', file=sys.stderr)

@@ -1,6 +1,5 @@
 """Reading images so that a missing, damaged or mismatching file is an error that names it."""
 
-import functools
 from typing import Any
 
 import mmcv
@@ -9,7 +8,7 @@ from mmcv.transforms import LoadImageFromFile
 from mmdet.registry import TRANSFORMS
 
 from mmmaskdino.datasets.files import MAX_PIXELS
-from mmmaskdino.datasets.image_reading import RemarkCounts, RemarkLog, find_losses, read_image
+from mmmaskdino.datasets.image_reading import RemarkCounts, RemarkLog, decode_with_pillow, find_losses, read_image
 
 
 @TRANSFORMS.register_module()
@@ -25,6 +24,7 @@ class LoadCheckedImage(LoadImageFromFile):
 
     - img_path
     - height, width (optional; pixels, as the annotation file has them)
+    - content (optional; the bytes of an image that is in no file)
 
     Added Keys:
 
@@ -57,11 +57,14 @@ class LoadCheckedImage(LoadImageFromFile):
             DataError: The file is missing, empty, truncated, no image, too large, or of another size than the
                 annotations say.
         """
-        decode = functools.partial(mmcv.imfrombytes, flag=self.color_type, backend=self.imdecode_backend)
-        image, content = read_image(results, decode, self.backend_args, self.max_pixels)
+        image, content = read_image(results, self._decode, self.backend_args, self.max_pixels)
         for remark in find_losses(content) if self.color_type.startswith('color') else ():
             self.remarks.add(results['img_path'], remark)
         results['img'] = image.astype(np.float32) if self.to_float32 else image
         results['img_shape'] = image.shape[:2]
         results['ori_shape'] = image.shape[:2]
         return results
+
+    def _decode(self, content: bytes) -> np.ndarray | None:
+        image = mmcv.imfrombytes(content, flag=self.color_type, backend=self.imdecode_backend)
+        return decode_with_pillow(content) if image is None and self.color_type == 'color' else image

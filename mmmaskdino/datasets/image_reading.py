@@ -20,7 +20,19 @@ PNG_START, PNG_END = b'\x89PNG', b'IEND\xaeB`\x82'
 
 def decode_color(content: bytes) -> np.ndarray | None:
     """The image, (h, w, 3) uint8 BGR, as mmcv decodes it by default; None if that cannot be done."""
-    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    return decode_with_pillow(content) if image is None else image
+
+
+def decode_with_pillow(content: bytes) -> np.ndarray | None:
+    """The same for formats that Pillow knows and this build of OpenCV does not, such as AVIF."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            if image.mode in ('I', 'F') or image.mode.startswith('I;'):
+                return None  # values that three channels of 8 bits do not have
+            return np.ascontiguousarray(np.asarray(ImageOps.exif_transpose(image).convert('RGB'))[..., ::-1])
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+        return None
 
 
 def read_image(
@@ -32,7 +44,8 @@ def read_image(
     """Read an image and check it.
 
     Args:
-        results: `img_path` and, optionally, `height` and `width` in pixels, as the annotation file has them.
+        results: `img_path` and, optionally, `height` and `width` in pixels, as the annotation file has them, and
+            `content`, the bytes of an image that is in no file.
         decode: What makes the image of the file's content.
         backend_args: Arguments of mmengine's file backend.
         max_pixels: Larger images (width times height) are rejected before they are decoded.
@@ -45,7 +58,7 @@ def read_image(
             say.
     """
     path = results['img_path']
-    content = read_file(path, backend_args)
+    content = results['content'] if 'content' in results else read_file(path, backend_args)
     check_num_pixels(content, path, max_pixels)
     _check_complete(content, path)
     image = decode(content)

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import barrier, get_rank
 from mmengine.logging import print_log
 from mmengine.runner import CheckpointLoader
 from mmengine.runner.checkpoint import get_external_models, get_torchvision_models, load_from_http, load_from_local
 
 from mmmaskdino.converters.files import read_torch_file
+from mmmaskdino.hub import local_weights
+from mmmaskdino.hub.download import digits_in
+from mmmaskdino.hub.table import SCHEME
 
 TRUST = 'MMMASKDINO_TRUST_CHECKPOINTS'
 
@@ -69,14 +71,23 @@ def load_local(filename: str, map_location: Any = None) -> Any:
 @CheckpointLoader.register_scheme(prefixes=('http://', 'https://'), force=True)
 @_unless_trusted(load_from_http)
 def load_http(filename: str, map_location: Any = None) -> Any:
-    """Download a file to torch's cache, once per machine, and load it; see :func:`load_local`."""
-    folder = Path(torch.hub.get_dir()) / 'checkpoints'
-    path = folder / Path(filename).name
-    if int(os.environ.get('LOCAL_RANK', get_rank())) == 0 and not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(filename, str(path))  # under another name until it is complete
-    barrier()
+    """Load a file that is downloaded once per machine; see :func:`load_local`.
+
+    Args:
+        filename: Address. What torch's cache has under a name with digits of its checksum is taken from there.
+        map_location: As of ``torch.load``.
+    """
+    name = filename.rpartition('/')[2]
+    path = Path(torch.hub.get_dir()) / 'checkpoints' / name
+    if not digits_in(name) or not path.is_file():
+        path = local_weights(filename)
     return load_local(str(path), map_location)
+
+
+@CheckpointLoader.register_scheme(prefixes=SCHEME, force=True)
+def load_named(filename: str, map_location: Any = None) -> Any:
+    """Load weights by their name in the table of models, fetched and converted once; see :func:`load_local`."""
+    return load_local(str(local_weights(filename)), map_location)
 
 
 @CheckpointLoader.register_scheme(prefixes=('torchvision://', 'modelzoo://'), force=True)

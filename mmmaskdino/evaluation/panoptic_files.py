@@ -13,8 +13,8 @@ from mmmaskdino.datasets import coco_checks
 from mmmaskdino.datasets.annotation_report import AnnotationReport
 from mmmaskdino.datasets.files import DataError
 from mmmaskdino.datasets.panoptic_png import MAX_SEGMENT_ID, ids_to_rgb, read_panoptic_png
-from mmmaskdino.evaluation.output_files import OutputFolder, result_names
 from mmmaskdino.evaluation.panoptic_quality import PanopticImage
+from mmmaskdino.output_files import OutputFolder, result_names
 
 
 class PanopticFiles:

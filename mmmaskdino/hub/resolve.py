@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .table import SCHEME, Entry, did_you_mean, find_entry, read_table, shipped_configs
+from .cache import cached_model, check_model_reachable
+from .table import SCHEME, Entry, did_you_mean, find_entry, read_table, read_table_file, shipped_configs
 
+PUBLISHED = 'models.yml'  # the table that a published folder holds
 SUFFIXES = ('.pth', '.pt', '.pkl')
 
 
@@ -19,7 +21,7 @@ class ModelFiles(NamedTuple):
     weights: str
     """Checkpoint file or address, as mmengine's loaders take it; `maskdino://NAME` is fetched when it is loaded."""
     options: dict[str, Any] = {}
-    """Dotted config keys and values that belong to the weights."""
+    """Dotted config keys and values that belong to the weights; with `Entry.sizes`, complete once they are fetched."""
     remark: str = ''
     """For people: what was chosen where there was a choice; else empty."""
 
@@ -49,7 +51,7 @@ def resolve_model(model: str | Path | None = None, weights: str | Path | None = 
     config = find_config(model)
     entry = find_entry(address) if address.startswith(SCHEME) else None
     # Given with another config, the values that belong to the table's need not exist.
-    options = entry.options if entry and config == find_config(entry.config) else {}
+    options = _of_entry(entry).options if entry and entry.config and config == find_config(entry.config) else {}
     return ModelFiles(config, address, options, remark)
 
 
@@ -80,8 +82,11 @@ def find_config(config: str | Path) -> Path:
 def _resolve_alone(model: str) -> ModelFiles:
     path = Path(model).expanduser()
     if path.is_dir():
+        if (path / PUBLISHED).is_file():
+            (entry,) = read_table_file(path / PUBLISHED).values()
+            return _of_entry(entry)
         weights, remark = find_weights(model)
-        return ModelFiles(None if _is_published(path) else _config_in(path), weights, {}, remark)
+        return ModelFiles(_config_in(path), weights, {}, remark)
     if path.suffix != '.py' and path.is_file() or path.suffix in SUFFIXES or _has_scheme(model):
         return ModelFiles(None, find_weights(model)[0])
     name = model.removeprefix(SCHEME).removesuffix('.py')
@@ -97,7 +102,15 @@ def _of_entry(entry: Entry) -> ModelFiles:
             f'{entry.name} is no whole model ({entry.task}): to start a training from it, set '
             f'{use}={SCHEME}{entry.name} in the config'
         )
-    return ModelFiles(find_config(entry.config), SCHEME + entry.name, entry.options)
+    receipt = cached_model(entry) or {}
+    is_here = entry.kind is None and Path(entry.address).is_file()
+    if not is_here:
+        check_model_reachable(entry)
+    return ModelFiles(
+        entry.config and find_config(entry.config),
+        entry.address if is_here else SCHEME + entry.name,
+        receipt.get('options', entry.options),
+    )
 
 
 def find_weights(weights: str | Path) -> tuple[str, str]:
@@ -113,6 +126,8 @@ def find_weights(weights: str | Path) -> tuple[str, str]:
         ValueError: There are none.
     """
     name, path = str(weights), Path(weights).expanduser()
+    if (path / PUBLISHED).is_file():
+        return resolve_model(path).weights, ''
     if path.is_dir():
         checkpoint = _checkpoint_in(path)
         return str(checkpoint), f'weights of {path}: {checkpoint.name}'
@@ -129,12 +144,8 @@ def _has_scheme(address: str) -> bool:
     return '://' in address and not address.startswith(SCHEME)
 
 
-def _is_published(folder: Path) -> bool:
-    return (folder / 'models.yml').is_file()
-
-
 def _checkpoint_in(folder: Path) -> Path:
-    """The best checkpoint of a work directory, else the last; of a published folder the only one.
+    """The best checkpoint of a work directory, else the last; of other folders the only one.
 
     Raises:
         ValueError: There is none, or it is not clear which.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib.metadata
 import os
+import re
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -29,8 +30,8 @@ class Entry(NamedTuple):
     """Of the file, or its path."""
     task: str
     """One of `TASKS`."""
-    config: str
-    """Name or path of the config whose model they are converted to."""
+    config: str | None = None
+    """Name or path of the config of their model; None: the weights hold it."""
     mirrors: tuple[str, ...] = ()
     bytes: int | None = None
     megabytes: float | None = None
@@ -147,8 +148,10 @@ def _entry(name: str, values: dict[str, Any], path: Path) -> Entry:
     address = values['address']
     values['mirrors'] = (*([urljoin(mirror, address)] if mirror else []), *values.get('mirrors', ()))
     values['address'] = urljoin(base, address) if base else _absolute(address, path)
-    config = str(values.get('config', name))
-    values['config'] = config if config in shipped_configs() else _absolute(config, path)
+    config = values.get('config', name if values.get('kind') else None)
+    values['config'] = config if config is None or config in shipped_configs() else _absolute(config, path)
+    if not re.fullmatch(r'\w[\w.+-]*', name):
+        raise ValueError(f'table of models {path}, {name}: expected a name of letters, digits and . _ + -')
     return Entry(name=name, **values)
 
 

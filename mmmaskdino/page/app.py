@@ -93,14 +93,21 @@ def _thresholds(viewer: Viewer, values: tuple) -> Thresholds | None:
     return given._replace(max_per_image=int(given.max_per_image))
 
 
+def _table(rows: list[list]) -> dict[str, list]:
+    """As gradio takes it; segments have no scores, and so no column for them."""
+    columns = [i for i in range(len(HEADERS)) if i != 1 or any(row[1] is not None for row in rows)]
+    return dict(headers=[HEADERS[i] for i in columns], data=[[row[i] for i in columns] for row in rows])
+
+
 def _show(viewer: Viewer):
     """The function behind the page; what goes wrong becomes a message on it."""
 
-    def show(path: str | None, view: str, *thresholds: float | bool) -> tuple[np.ndarray | None, list]:
+    def show(path: str | None, view: str, *thresholds: float | bool) -> tuple[np.ndarray, dict]:
         if path is None:
             raise gr.Error('Choose a photograph first, or take one with the camera.', print_exception=False)
         try:
-            return tuple(viewer.show(path, view, _thresholds(viewer, thresholds)))
+            picture, rows = viewer.show(path, view, _thresholds(viewer, thresholds))
+            return picture, _table(rows)
         except (DataError, ValueError) as error:
             message = str(error).removeprefix(f'{path}: ').replace(path, 'the photograph')
             raise gr.Error(message, print_exception=False) from None

@@ -1,7 +1,9 @@
 """mmdet's visualizer, also for results without segments."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -15,7 +17,12 @@ from mmengine.structures import InstanceData, PixelData
 
 from mmmaskdino.plain_text import without_formulas
 
+if TYPE_CHECKING:
+    from matplotlib.text import Text
+    from matplotlib.transforms import Bbox
+
 MIN_FONT_SIZE = 9
+USUAL_SIDE = 640  # pixels; beyond it, letters and lines grow with the image
 
 
 @VISUALIZERS.register_module()
@@ -99,15 +106,52 @@ class MaskDINOVisualizer(DetLocalVisualizer):
             )
         return self.get_image()
 
-    def draw_texts(self, texts: Any, positions: Any, font_sizes: Any = None, **kwargs: Any) -> 'MaskDINOVisualizer':
-        """Draw texts as they stand (no formula between `$`), none so small that it cannot be read.
+    def draw_texts(self, texts: Any, positions: Any, font_sizes: Any = None, **kwargs: Any) -> MaskDINOVisualizer:
+        """Draw texts as they stand (no formula between `$`), inside the image, large enough to be read.
 
-        Args: as ``Visualizer.draw_texts``.
+        Args: as ``Visualizer.draw_texts``; sizes are for an image of `USUAL_SIDE` pixels, on larger ones they grow.
         """
         if font_sizes is not None:
-            font_sizes = np.maximum(font_sizes, MIN_FONT_SIZE).tolist()
+            font_sizes = (np.maximum(font_sizes, MIN_FONT_SIZE) * self._factor).tolist()
         texts = [without_formulas(text) for text in ([texts] if isinstance(texts, str) else texts)]
-        return super().draw_texts(texts, positions, font_sizes=font_sizes, **kwargs)
+        super().draw_texts(texts, positions, font_sizes=font_sizes, **kwargs)
+        for text in self.ax_save.texts[-len(texts) :]:
+            self._move_inside(text)
+        return self
+
+    def draw_polygons(self, polygons: Any, *args: Any, line_widths: Any = 2, **kwargs: Any) -> MaskDINOVisualizer:
+        """Draw outlines and boxes, whose lines grow with the image.
+
+        Args: as ``Visualizer.draw_polygons``.
+        """
+        line_widths = (np.asarray(line_widths) * self._factor).tolist()
+        return super().draw_polygons(polygons, *args, line_widths=line_widths, **kwargs)
+
+    @property
+    def _factor(self) -> float:
+        """By how much letters and lines are larger than usual."""
+        return max(1.0, (self.width * self.height) ** 0.5 / USUAL_SIDE)
+
+    def _move_inside(self, text: Text) -> None:
+        """Make a text smaller where it is wider than the image, and move it where it reaches out."""
+        extent = self._extent(text)
+        if extent.width > self.width:
+            text.set_size(text.get_size() * self.width / extent.width * 0.98)
+            extent = self._extent(text)
+        x, y = text.get_position()
+        # matplotlib's pixels count upwards, those of the image downwards.
+        x += max(0, -extent.x0) or min(0, self.width - extent.x1)
+        y += max(0, extent.y1 - self.height) or min(0, extent.y0)
+        text.set_position((x, y))
+
+    def _extent(self, text: Text) -> Bbox:
+        """Where a text with its background lies, in pixels."""
+        renderer = self.fig_save.canvas.get_renderer()
+        patch = text.get_bbox_patch()
+        if patch is None:
+            return text.get_window_extent(renderer)
+        text.update_bbox_position_size(renderer)
+        return patch.get_window_extent(renderer)
 
 
 def _clip(bboxes: Any, image: np.ndarray) -> torch.Tensor:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from mmmaskdino.datasets.shapes import make_shapes_dataset
 
@@ -41,3 +42,36 @@ def test_data_commands_import_no_torch(project_root: Path, tmp_path: Path, comma
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ('command', 'message'),
+    [
+        (
+            ['predict', '{data}', '--config', 'no.py', '--weights', '{base}', '--out', '{out}'],
+            'file no.py does not exist',
+        ),
+        (['predict', '{data}', '--config', '{base}', '--weights', 'no.pth', '--out', '{out}'], 'no.pth does not exist'),
+        (['predict', 'no.jpg', '--config', '{base}', '--weights', '{base}', '--out', '{out}'], 'no.jpg: no such file'),
+        (
+            ['predict', '{data}', '--config', '{base}', '--weights', '{base}', '--out', '{out}', '--device', 'gpu'],
+            '--device gpu: expected cpu, cuda, the number of a GPU',
+        ),
+        (['train', '{base}s'], 'did you mean maskdino_r18_shapes_panoptic.py'),
+        (['test', '{base}', 'no.pth'], 'no.pth does not exist'),
+        (['export', '--config', '{base}', '--weights', 'no.pth', '--out', '{out}'], 'no.pth does not exist'),
+        (['page', '--config', 'no.py', '--weights', '{base}'], 'no.py does not exist'),
+    ],
+)
+def test_what_is_typed_wrong_is_said_before_torch_is_imported(
+    project_root: Path, tmp_path: Path, command: list[str], message: str
+) -> None:
+    Image.new('L', (8, 8)).save(tmp_path / 'a.png')
+    base = project_root / 'configs' / 'maskdino' / 'maskdino_r18_shapes_panoptic.py'
+    arguments = [part.format(data=tmp_path, out=tmp_path / 'out', base=base) for part in command]
+    run = RUN.replace('status = ', 'try: ').replace(
+        '.main()', '.main()\nexcept SystemExit as error: status = error.code', 1
+    )
+    done = subprocess.run([sys.executable, '-c', run, *arguments], cwd=project_root, capture_output=True, text=True)
+    assert done.returncode == 1 and message in done.stderr and 'Traceback' not in done.stderr, done.stderr
+    assert done.stdout == '' and len(done.stderr.splitlines()) == 1

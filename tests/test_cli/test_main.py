@@ -54,8 +54,8 @@ def test_wrong_command_lines(argv: list[str], capsys: pytest.CaptureFixture) -> 
 
 def test_what_a_person_can_fix_is_one_message() -> None:
     assert stopped('train', 'toy.py') == 'mmmaskdino train: config file toy.py does not exist'
-    assert 'checkpoint toy.pth does not exist' in stopped('test', 'toy.py', 'toy.pth')
-    assert 'expects a name that ends with .pkl' in stopped('test', 'toy.py', __file__, '--out', 'toy.json')
+    assert 'checkpoint toy.pth does not exist' in stopped('test', __file__, 'toy.pth')
+    assert 'expects a name that ends with .pkl' in stopped('test', __file__, __file__, '--out', 'toy.json')
 
 
 @pytest.mark.parametrize(('command', 'tool'), TOOLS.items())
@@ -79,7 +79,7 @@ def test_an_interruption_has_no_traceback(
         raise KeyboardInterrupt
 
     monkeypatch.setattr('mmmaskdino.cli.convert.run', interrupt)
-    assert main(['convert', 'a.pth', 'b.pth', '--config', 'c.py']) == 130
+    assert main(['convert', 'a.pth', 'b.pth', '--config', __file__]) == 130
     assert capsys.readouterr().err == '\nmmmaskdino convert: interrupted\n'
 
 

@@ -23,7 +23,7 @@ from mmmaskdino.cli.main import COMMANDS, build_parser
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / 'README.md', ROOT / 'configs' / 'maskdino' / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 # Programs of others; their options are not ours to check.
-OTHER_PROGRAMS = {'mim', 'python3.11', 'source', 'trtexec'}
+OTHER_PROGRAMS = {'mim', 'python3.11', 'source', 'tensorboard', 'trtexec'}
 # Launchers: the arguments they need, the places of those that are their own, and the script that gets the others.
 LAUNCHERS = {
     'dist_train.sh': (2, {1}, 'train.py'),
@@ -242,7 +242,7 @@ def check_names(block: str) -> None:
     ('words', 'message'),
     [
         ('mmmaskdino predict photos/ --config C --weights W --out O --threshold 1', 'no option --threshold'),
-        ('mmmaskdino predict --config C', 'does not understand'),
+        ('mmmaskdino export --config C', 'does not understand'),
         ('mmmaskdino forecast photos/', 'no command forecast'),
         ('mmmaskdino train configs/maskdino/nothing.py', 'there is no configs/maskdino/nothing.py'),
         ('mmmaskdino train configs/maskdino/maskdino_r18_shapes_panoptic.py --cfg-options modle.x=1', 'modle'),

@@ -102,9 +102,19 @@ def test_missing_and_damaged_files(tmp_path: Path) -> None:
 )
 def test_downloads(hostile: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path / 'hub'))
-    monkeypatch.setattr(
-        torch.hub, 'download_url_to_file', lambda url, path: Path(path).write_bytes(hostile.read_bytes())
-    )
+    monkeypatch.setattr('mmmaskdino.hub.cache.fetch_address', lambda address: hostile)
     with pytest.raises(ValueError, match='was rejected'):
         CheckpointLoader.load_checkpoint(address)
     assert not (tmp_path / 'was_here').exists()
+
+
+def test_what_torch_has_fetched_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If its name has digits of a checksum, so that no other file has the same name."""
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    monkeypatch.setenv('MMMASKDINO_OFFLINE', '1')
+    (tmp_path / 'checkpoints').mkdir()
+    for name in ('r18-1a2b3c4d.pth', 'r18.pth'):
+        torch.save({'a': 1}, tmp_path / 'checkpoints' / name)
+    assert CheckpointLoader.load_checkpoint('https://example.org/r18-1a2b3c4d.pth') == {'a': 1}
+    with pytest.raises(ValueError, match='r18.pth is not on this disk'):
+        CheckpointLoader.load_checkpoint('https://example.org/r18.pth')

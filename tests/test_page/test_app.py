@@ -11,7 +11,7 @@ from gradio_client import Client, handle_file
 from PIL import Image
 from playwright.sync_api import Error, expect, sync_playwright
 
-from mmmaskdino.page.app import build_page
+from mmmaskdino.page.app import _table, build_page
 from mmmaskdino.page.viewer import Thresholds
 
 NAMES = ('chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable')
@@ -125,3 +125,8 @@ def test_other_view_and_slider(page, photo, viewer):
     expected = viewer.show(photo, 'boxes and masks', ALL._replace(max_per_image=3))
     expect_picture(page, expected.picture)
     expect(page.get_by_text(str(expected.rows[-1][1])).first).to_be_visible()
+
+
+def test_a_table_of_segments_has_no_column_for_scores():
+    assert _table([['sky', None, 60.0]]) == dict(headers=['class', '% of the picture'], data=[['sky', 60.0]])
+    assert _table([['dog', 0.9, 6.0]])['headers'] == ['class', 'score', '% of the picture']

@@ -4,7 +4,6 @@ import torch
 from mmdet.registry import VISUALIZERS
 from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
-from mmengine.visualization import Visualizer
 
 import mmmaskdino.visualization  # noqa: F401  registers the visualizer
 
@@ -96,13 +95,47 @@ def test_name_of_a_segment_lies_on_it(visualizer, image, monkeypatch):
         assert panoptic.sem_seg[0, y, x] == value
 
 
-@pytest.mark.parametrize(('size', 'drawn_size'), [(3, 9), ([3, 20], [9, 20]), (None, None)])
-def test_text_is_never_tiny(visualizer, monkeypatch, size, drawn_size):
-    monkeypatch.setattr(Visualizer, 'draw_texts', lambda self, texts, positions, font_sizes: font_sizes)
-    assert visualizer.draw_texts('cat', torch.zeros(2), font_sizes=size) == drawn_size
+@pytest.mark.parametrize(('size', 'drawn_size'), [(3, 9), ([20], 20), (None, 10)])
+def test_text_is_never_tiny(visualizer, image, size, drawn_size):
+    visualizer.set_image(image)
+    visualizer.draw_texts('cat', torch.zeros(2), font_sizes=size)
+    assert visualizer.ax_save.texts[0].get_size() == drawn_size
 
 
 def test_palette_of_lists_is_drawn_as_one_of_tuples(visualizer, image):
     expected = visualizer.draw_instances(image, instances(2))
     visualizer.dataset_meta = dict(visualizer.dataset_meta, palette=[[255, 0, 0], [0, 0, 255]])
     np.testing.assert_array_equal(visualizer.draw_instances(image, instances(2)), expected)
+
+
+@pytest.mark.parametrize(('width', 'height'), [(120, 90), (640, 480), (2048, 1536)])
+def test_names_at_the_border_stay_inside(visualizer, width, height):
+    """Also a name that is wider than the image."""
+    visualizer.dataset_meta['classes'] = ('a long name of a class ' * (1 + 2 * (width < 200)), 'sky')
+    w, h = width, height
+    corners = [(0, 0), (w - 5, 0), (0, h - 5), (w - 5, h - 5), (w / 2, h / 2)]
+    found = InstanceData(
+        bboxes=torch.tensor([[x, y, x + 5, y + 5] for x, y in corners]), labels=torch.zeros(5, dtype=torch.long)
+    )
+    visualizer.draw_instances(np.full((height, width, 3), 128, np.uint8), found)
+    texts = visualizer.ax_save.texts
+    assert len(texts) == 5
+    for text in texts:
+        extent = visualizer._extent(text)
+        assert extent.x0 >= -1 and extent.y0 >= -1 and extent.x1 <= width + 1 and extent.y1 <= height + 1
+        assert extent.height > 4
+
+
+def test_letters_and_lines_grow_with_the_image(visualizer):
+    def height_of_text(side):
+        box = torch.tensor([[0.2, 0.2, 0.8, 0.8]]) * side
+        found = InstanceData(bboxes=box, labels=torch.zeros(1, dtype=torch.long))
+        visualizer.draw_instances(np.full((side, side, 3), 128, np.uint8), found)
+        (text,) = visualizer.ax_save.texts
+        return visualizer._extent(text).height / side
+
+    assert height_of_text(4000) == pytest.approx(height_of_text(2000), rel=0.1)
+    assert 0.01 < height_of_text(2000) < 0.05
+    visualizer.set_image(np.zeros((2000, 2000, 3), np.uint8))
+    visualizer.draw_bboxes(torch.tensor([[200.0, 200, 1800, 1800]]), line_widths=2)
+    assert visualizer.ax_save.collections[-1].get_linewidth()[0] > 4

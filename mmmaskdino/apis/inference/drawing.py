@@ -29,7 +29,7 @@ def draw_result(
         ValueError: There is no such result.
     """
     kind = kind or next((kind for kind, field in FIELDS.items() if field in sample), 'instances')
-    if FIELDS[kind] not in sample:
+    if kind not in FIELDS or FIELDS[kind] not in sample:
         there = [kind for kind, field in FIELDS.items() if field in sample]
         raise ValueError(f'the results are {" and ".join(there) or "none"}, so {kind} cannot be drawn')
     visualizer = MaskDINOVisualizer()

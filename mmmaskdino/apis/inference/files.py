@@ -1,4 +1,4 @@
-"""From image files or a video to result files."""
+"""From image files, addresses and videos to result files."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from mmmaskdino.datasets.files import DataError
-from mmmaskdino.evaluation.output_files import OutputFolder
+from mmmaskdino.output_files import OutputFolder
 
-from .predictor import Failure, Prediction, Predictor
-from .sources import Video, find_images, is_video
-from .writers import InstanceWriter, PanopticWriter, PictureWriter, SemanticWriter, VideoWriter, Writer
-
-SAVED = ('pictures', 'instances', 'panoptic', 'semantic')
+from .prediction import Failure, Prediction
+from .predictor import Predictor
+from .reading import Limits, name_of
+from .sources import SAVED, Found, Video, check_replaced, find_images, picture_name, result_folders
+from .writers import InstanceWriter, Job, PanopticWriter, PictureWriter, SemanticWriter, Writer
 
 
 class Summary(NamedTuple):
@@ -26,98 +26,162 @@ class Summary(NamedTuple):
     """Images without results, with the reason."""
     others: list[str]
     """Files of the folder that are no images by their suffix."""
+    num_empty: int = 0
+    """Images of which the results say that nothing is there."""
 
 
-class _Job(NamedTuple):
-    """One image with the names of its files."""
+class Outcome(NamedTuple):
+    """What became of one image."""
 
-    image: Path | np.ndarray
     file_name: str
-    name: str
+    result: Prediction | Failure
+    picture: Path | None
+    """Its picture, if one was written."""
+    is_frame: bool
+    """Whether it is a frame of a video."""
+
+
+class _Task(NamedTuple):
+    """An image and the names of its files."""
+
+    image: Path | str | np.ndarray
+    job: Job
 
 
 def predict_files(
     predictor: Predictor,
-    source: str | Path,
+    source: str | Path | Sequence[str | Path] | Found,
     out: str | Path,
     save: Sequence[str] = ('pictures',),
     draw: str | None = None,
     batch_size: int = 1,
     max_side: int = 2048,
     on_progress: Callable[[int, int], None] | None = None,
+    on_result: Callable[[Outcome], None] | None = None,
+    overwrite: bool = False,
 ) -> Summary:
-    """Predict for an image, all images of a folder or a video, and write what is wanted.
+    """Predict for images and videos and write what is wanted.
 
     An image that cannot be read or predicted is reported at the end and stops nothing. Memory does not grow with the
-    number of images or the length of the video.
+    number of images or the length of a video.
 
     Args:
         predictor: The model.
-        source: Image file, folder or video.
+        source: One or several of: an image, folder, video, pattern of names, text file with names, address, `-`; or
+            what `find_images` found.
         out: Folder of the results; nothing is written outside.
         save: Some of 'pictures', 'instances', 'panoptic', 'semantic'.
         draw: Results in the pictures, 'panoptic', 'instances' or 'semantic'; None for the first that is there.
         batch_size: Images per forward pass.
         max_side: Longest side of a picture in pixels.
         on_progress: Called after each image with the number so far and that of all (0: not known).
+        on_result: Called with what became of each image.
+        overwrite: Whether results of an earlier run may be replaced.
 
     Returns:
         What became of the images.
 
     Raises:
         DataError: There is nothing to predict.
+        FileExistsError: A file to be written is there and `overwrite` is not set, or `out` is a file.
         ValueError: A result is wanted that the model does not give.
     """
-    source, folder = Path(source), OutputFolder(Path(out))
-    video = Video(source, predictor.limits) if is_video(source) else None
-    if video is None:
-        results = tuple((folder.path / name).resolve() for name in (*SAVED, '.'))
-        files, others = find_images(source, results)
-        jobs, total = (_Job(*file) for file in files), len(files)
-    else:
-        jobs, total, others = (_Job(frame, name, name) for name, frame in video.frames()), video.num_frames, []
-    images = None if video else source if source.is_dir() else source.parent
-    writers = _build_writers(predictor, folder, save, draw, max_side, video, images)
+    out = Path(out)
+    found = source if isinstance(source, Found) else find_images(source, result_folders(out))
+    _check_kinds(predictor, save, draw)
+    check_replaced(found, out, save, overwrite)
     failures: list[Failure] = []
-    number = 0
+    videos = _open_videos(found, predictor.limits, failures)
+    folder = OutputFolder(out)
+    writers = _build_writers(predictor, folder, save, draw, max_side, videos, found.root)
+    total = sum(not file.is_video for file in found.files) + sum(video.num_frames for video in videos.values())
+    if not all(video.num_frames for video in videos.values()):
+        total = 0
+    num_done = num_empty = 0
+    tasks = _tasks(found, videos, failures)
     try:
-        for number, (job, result) in enumerate(_results(predictor, jobs, batch_size), start=1):
-            failure = _write(writers, job, result)
-            if failure:
-                failures.append(failure)
+        for number, (job, result) in enumerate(_results(predictor, tasks, batch_size), start=1):
+            result = _write(writers, job, result)
+            if isinstance(result, Failure):
+                failures.append(result)
+            else:
+                num_done += 1
+                num_empty += result.is_empty
+            if on_result:
+                picture = folder.path / picture_name(job.video or job.name, job.video is not None)
+                on_result(
+                    Outcome(job.file_name, result, picture if 'pictures' in save else None, job.video is not None)
+                )
             if on_progress:
                 on_progress(number, total)
     finally:
         for writer in writers:
             writer.close()
-    return Summary(number - len(failures), failures, others)
+    return Summary(num_done, failures, found.others, num_empty)
+
+
+def _open_videos(found: Found, limits: Limits, failures: list[Failure]) -> dict[str, Video]:
+    """The videos by name; one that cannot be read ends nothing where there is more."""
+    videos = {}
+    for file in found.files:
+        try:
+            if file.is_video:
+                videos[file.name] = Video(file.path, limits, file.name)
+        except DataError as error:
+            if len(found.files) == 1:
+                raise
+            failures.append(Failure(str(file.path), str(error)))
+    return videos
+
+
+def _tasks(found: Found, videos: dict[str, Video], failures: list[Failure]) -> Iterator[_Task]:
+    for file in found.files:
+        if not file.is_video:
+            yield _Task(file.path, Job(file.file_name, file.name))
+        elif file.name in videos:
+            try:
+                for name, frame in videos[file.name].frames():
+                    yield _Task(frame, Job(name, name, file.name))
+            except DataError as error:
+                if len(found.files) == 1:
+                    raise
+                failures.append(Failure(str(file.path), str(error)))
 
 
 def _results(
-    predictor: Predictor, jobs: Iterator[_Job], batch_size: int
-) -> Iterator[tuple[_Job, Prediction | Failure]]:
-    """Each job with its result; only those of a batch are held."""
-    waiting: list[_Job] = []
+    predictor: Predictor, tasks: Iterator[_Task], batch_size: int
+) -> Iterator[tuple[Job, Prediction | Failure]]:
+    """Each image's names with its result; only the images of a batch are held."""
+    waiting: list[Job] = []
 
-    def images() -> Iterator[tuple[str, Path | np.ndarray]]:
-        for job in jobs:
+    def images() -> Iterator[tuple[str, Path | str | np.ndarray]]:
+        for image, job in tasks:
             waiting.append(job)
-            yield str(job.image) if isinstance(job.image, Path) else job.name, job.image
+            yield job.name if isinstance(image, np.ndarray) else name_of(image), image
 
     for result in predictor.predict(images(), batch_size):
         yield waiting.pop(0), result
 
 
-def _write(writers: list[Writer], job: _Job, result: Prediction | Failure) -> Failure | None:
-    """Write the results of one image; None, or why there are none."""
+def _write(writers: list[Writer], job: Job, result: Prediction | Failure) -> Prediction | Failure:
+    """Write the results of one image; the result, or why there is none."""
     if isinstance(result, Failure):
         return result
     try:
         for writer in writers:
-            writer.write(result, job.file_name, job.name)
+            writer.write(result, job)
     except DataError as error:
         return Failure(result.name, str(error))
-    return None
+    return result
+
+
+def _check_kinds(predictor: Predictor, save: Sequence[str], draw: str | None) -> None:
+    unknown = set(save) - set(SAVED)
+    if unknown:
+        raise ValueError(f'save takes {", ".join(SAVED)}; got {", ".join(sorted(unknown))}')
+    missing = (set(save) - {'pictures'} | ({draw} if draw else set())) - set(predictor.kinds)
+    if missing:
+        raise ValueError(f'the model gives {" and ".join(predictor.kinds)}, no {" and ".join(sorted(missing))}')
 
 
 def _build_writers(
@@ -126,19 +190,14 @@ def _build_writers(
     save: Sequence[str],
     draw: str | None,
     max_side: int,
-    video: Video | None,
-    images: Path | None,
+    videos: dict[str, Video],
+    root: Path | None,
 ) -> list[Writer]:
-    meta, kinds = predictor.dataset_meta, predictor.kinds
-    missing = (set(save) - {'pictures'} | ({draw} if draw else set())) - set(kinds)
-    if missing:
-        raise ValueError(f'the model gives {" and ".join(kinds)}, no {" and ".join(sorted(missing))}')
-    classes = list(meta['classes'])
+    classes = list(predictor.dataset_meta['classes'])
     writers: list[Writer] = []
-    if 'pictures' in save and video is None:
-        writers.append(PictureWriter(folder, predictor, draw, max_side))
-    elif 'pictures' in save:
-        writers.append(VideoWriter(folder, predictor, draw, max_side, video.path.stem, video.fps))
+    if 'pictures' in save:
+        writers.append(PictureWriter(folder, draw, max_side, {name: video.fps for name, video in videos.items()}))
+    images = None if videos else root
     if 'instances' in save:
         writers.append(InstanceWriter(folder, classes, images))
     if 'panoptic' in save:

@@ -7,7 +7,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config
 from mmengine.fileio import get_local_path
 from mmengine.model import BaseModel, revert_sync_batchnorm
@@ -17,6 +16,7 @@ from torch import Tensor
 from mmmaskdino.apis.tta import tta_model
 from mmmaskdino.converters import read_checkpoint
 from mmmaskdino.converters.target import read_dataset_meta
+from mmmaskdino.hub import local_weights
 from mmmaskdino.models.utils import head_of
 
 KINDS = ('panoptic', 'instances', 'semantic')
@@ -51,7 +51,7 @@ def apply_settings(cfg: Config, kinds: Sequence[str] | None, thresholds: Mapping
     given = {key: value for key, value in thresholds.items() if value is not None}
     if is_semantic(cfg):
         _reject(set(kinds or ()) - {'semantic'}, f'{cfg.filename} is a semantic model and gives no')
-        _reject(set(given), f'{cfg.filename} is a semantic model, to which do not apply:')
+        _reject(set(given), f'{cfg.filename} is a semantic model, which has no')
         return
     if cfg.model.panoptic_head.get('mask_dims', 256) is None:
         _reject(set(kinds or ()) - {'instances'}, f'{cfg.filename} is a detection model and gives no')
@@ -61,7 +61,7 @@ def apply_settings(cfg: Config, kinds: Sequence[str] | None, thresholds: Mapping
         test_cfg.update({SWITCHES[kind]: kind in kinds for kind in KINDS})
     given_kinds = {kind for kind in KINDS if test_cfg.get(SWITCHES[kind], kind == 'instances')}
     idle = {key for key in given if given_kinds.isdisjoint(THRESHOLDS[key])}
-    _reject(idle, f'the results are {" and ".join(sorted(given_kinds))}, to which do not apply:')
+    _reject(idle, f'the wanted results are {" and ".join(sorted(given_kinds))}, which have no')
     if 'instances' in given_kinds:
         given.setdefault('score_thr', DEFAULT_SCORE_THR)
     cfg.model.test_cfg = dict(test_cfg, **given)
@@ -78,7 +78,7 @@ def is_semantic(cfg: Config) -> bool:
 
 
 def build_model(cfg: Config, weights: str | Path, device: str, tta: bool = False) -> BaseModel:
-    """The model for prediction; nothing is downloaded but weights that have a URL.
+    """The model for prediction; nothing is downloaded but weights that have a name or a URL, and those once.
 
     Args:
         cfg: A config of this package.
@@ -92,7 +92,10 @@ def build_model(cfg: Config, weights: str | Path, device: str, tta: bool = False
     Raises:
         ValueError: The weights do not fit the model.
     """
-    with get_local_path(str(weights)) if '://' in str(weights) else nullcontext(weights) as path:
+    path = local_weights(str(weights))
+    with (
+        get_local_path(str(weights)) if path is None and '://' in str(weights) else nullcontext(path or weights) as path
+    ):
         checkpoint = read_checkpoint(path)
     cfg.model.backbone.init_cfg = None
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
@@ -149,8 +152,3 @@ def dataset_meta(cfg: Config, meta: dict[str, Any], num_classes: int) -> dict[st
     if found.get('palette') is not None and len(found['palette']) != num_classes:
         del found['palette']
     return found
-
-
-def default_device() -> str:
-    """The first GPU, or else the CPU."""
-    return 'cuda:0' if torch.cuda.is_available() else 'cpu'

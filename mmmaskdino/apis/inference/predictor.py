@@ -2,52 +2,34 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from mmcv.transforms import Compose
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DefaultScope
-from mmengine.structures import BaseDataElement
+from PIL import Image
 from torch import Tensor
 
 from mmmaskdino.apis.launch import open_model
 from mmmaskdino.apis.tta import tta_pipeline
 from mmmaskdino.datasets.files import DataError
 from mmmaskdino.datasets.image_loading import LoadCheckedImage
-from mmmaskdino.datasets.image_reading import RemarkCounts
+from mmmaskdino.datasets.image_reading import Remark, RemarkCounts
 from mmmaskdino.datasets.pipelines import dataset_with_pipeline, step_name
+from mmmaskdino.devices import choose_device
 
-from .drawing import draw_result
-from .model import KINDS, SWITCHES, apply_settings, build_model, default_device
-from .reading import MEGA, Limits, check_size, read_image, reduce_image
+from .model import KINDS, SWITCHES, apply_settings, build_model
+from .prediction import Failure, Prediction
+from .reading import EXPECTED, MEGA, Limits, name_of, read_source, reduce_image
+from .sources import Video, find_images, is_many
 
-Source = str | Path | np.ndarray
-
-
-class Prediction(NamedTuple):
-    """Results for one image."""
-
-    name: str
-    """Of the image: the path, or what was given beside the array."""
-    image: np.ndarray
-    """(h, w, 3) uint8, BGR: the image, or the reduced one if it was above `Limits.reduce_above`."""
-    sample: BaseDataElement
-    """With `pred_instances`, `pred_panoptic_seg`, `pred_sem_seg`, in pixels of `image`; on the CPU."""
-    size: tuple[int, int]
-    """(height, width) of the original image."""
-
-
-class Failure(NamedTuple):
-    """An image without results."""
-
-    name: str
-    reason: str
+Source = str | Path | bytes | Image.Image | np.ndarray | Tensor
 
 
 class _Item(NamedTuple):
@@ -58,6 +40,8 @@ class _Item(NamedTuple):
     size: tuple[int, int]
     data: dict
     """What the test pipeline made of it."""
+    seconds: float
+    """That all this took."""
 
 
 class Predictor:
@@ -65,7 +49,9 @@ class Predictor:
 
     >>> predictor = Predictor('maskdino_r50_coco_panoptic', score_thr=0.5)
     >>> prediction = predictor('photo.jpg')
-    >>> print(prediction.sample.pred_instances.scores)
+    >>> print(prediction)
+    <Prediction photo.jpg, 640 x 480: 2 dog, 1 cat, grass>
+    >>> prediction.save('picture.jpg')
 
     The results are those of mmdet's `DetInferencer` and mmseg's `MMSegInferencer` for the same thresholds.
 
@@ -73,7 +59,7 @@ class Predictor:
         config: Name of a model (`mmmaskdino models`), work directory, published folder or checkpoint that holds its
             config; with weights: config file, name of a config, or a config.
         weights: Checkpoint file, URL, name of a model or work directory; None for those of the model.
-        device: 'cpu' or 'cuda:0', for example; None for the first GPU, or else the CPU.
+        device: 'cpu', 'cuda', 'cuda:1', 1 or 'mps', for example; None for the first GPU, or else the CPU.
         kinds: Results wanted, some of 'panoptic', 'instances', 'semantic'; None for what the config says.
         score_thr: Lowest score of an instance, in [0, 1]; None for 0.3.
         max_per_image: Most instances of an image; None for what the config says.
@@ -84,6 +70,8 @@ class Predictor:
         limits: What bounds the memory.
         cfg_options: Dotted config keys and their new values.
         tta: Whether to merge several views of each image, as `mmmaskdino test --tta` does.
+        tta_scales: Factors of the test pipeline's size; None for 0.75, 1 and 1.25, or what the config says.
+        tta_flips: Of 'horizontal', 'vertical', 'diagonal'; None for 'horizontal', or what the config says.
 
     Raises:
         ValueError: The config, an option or the weights are wrong.
@@ -93,7 +81,7 @@ class Predictor:
         self,
         config: str | Path | Config,
         weights: str | Path | None = None,
-        device: str | None = None,
+        device: str | int | None = None,
         kinds: Sequence[str] | None = None,
         score_thr: float | None = None,
         max_per_image: int | None = None,
@@ -103,6 +91,8 @@ class Predictor:
         limits: Limits | None = None,
         cfg_options: dict[str, Any] | None = None,
         tta: bool = False,
+        tta_scales: Sequence[float] | None = None,
+        tta_flips: Sequence[str] | None = None,
     ) -> None:
         cfg, weights = open_model(config, weights, cfg_options)
         thresholds = dict(
@@ -112,18 +102,21 @@ class Predictor:
             overlap_thr=overlap_thr,
             box_margin=box_margin,
         )
+        if not tta and (tta_scales is not None or tta_flips is not None):
+            raise ValueError('--tta-scales and --tta-flips need --tta')
         apply_settings(cfg, kinds, thresholds)
         self.limits = limits or Limits()
         self.limits.check()
         steps = _without_annotations(list(dataset_with_pipeline(cfg.test_dataloader.dataset).pipeline))
-        self.model = build_model(cfg, weights, device or default_device(), tta)
+        self.model = build_model(cfg, weights, choose_device(device), tta)
         self.dataset_meta = self.model.dataset_meta
         self._windows = (cfg.model.get('test_cfg') or {}).get('mode') == 'slide'
         self._scope = cfg.default_scope
         with DefaultScope.overwrite_default_scope(self._scope):
-            steps = _with_views(cfg, steps) if tta else steps
+            steps = _with_views(cfg, steps, tta_scales, tta_flips) if tta else steps
             self._loader, self._pipeline = _build_pipeline(steps, self.limits)
         self.remarks = self._loader.remarks = RemarkCounts()
+        self._what = Path(cfg.filename or 'model').stem
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -133,37 +126,59 @@ class Predictor:
         settings = self.model.panoptic_fusion_head.settings
         return tuple(kind for kind in KINDS if getattr(settings, SWITCHES[kind]))
 
-    def __call__(self, image: Source) -> Prediction:
-        """Predict for one image.
+    def __repr__(self) -> str:
+        return f'<Predictor {self._what}: {", ".join(self.kinds)} of {len(self.dataset_meta["classes"])} classes>'
+
+    def __call__(self, image: Source | Sequence[Source]) -> Prediction | list[Prediction | Failure]:
+        """Predict for one image, or several.
 
         Args:
-            image: Path, or (h, w, 3) uint8, BGR, as OpenCV reads it.
+            image: Path, http(s) address or `-` (the standard input); the bytes of an image file; a PIL image; an array
+                (h, w, 3) uint8, BGR, as OpenCV reads it; a tensor (3, h, w), RGB, uint8 or floats in 0 to 1, as
+                torchvision reads it. Or a list of these, a folder, a pattern such as `photos/*.jpg`, or a text file
+                that names an image per line.
+
+        Returns:
+            The results; a list of them for what stands for several images, with a `Failure` in the place of each that
+            cannot be read.
 
         Raises:
-            DataError: The image cannot be read or is too large.
+            DataError: The one image cannot be read or is too large, or there is none.
+            TypeError: It is of a kind that stands for no image.
         """
-        return self._predict([self._prepare(image, _name(image))])[0]
+        if isinstance(image, (str, Path)) and is_many(image):
+            if find_images(image).files[0].is_video:
+                raise TypeError(f'{image}: take the frames of a video one by one: for result in predictor.predict(...)')
+            return list(self.predict(image))
+        if isinstance(image, (list, tuple)):
+            return list(self.predict(list(image)))
+        return self._predict([self._prepare(image, name_of(image))])[0]
 
     def predict(
-        self, images: Iterable[Source | tuple[str, Source]], batch_size: int = 1
+        self, images: Source | Iterable[Source | tuple[str, Source]], batch_size: int = 1
     ) -> Iterator[Prediction | Failure]:
         """Predict for many images, of which only a batch is held at a time.
 
         Args:
-            images: Paths or arrays, or pairs of a name and such.
+            images: What a call takes, or pairs of a name and such, or a video, or any iterable of these.
             batch_size: Images per forward pass. Semantic models take images of one size together only.
 
         Yields:
             Prediction | Failure: Per image, in the given order.
 
         Raises:
+            DataError: A folder, pattern or video has nothing to predict.
+            TypeError: `images` is of a kind that stands for no image.
             ValueError: If `batch_size` is below 1.
         """
         if batch_size < 1:
             raise ValueError(f'batch_size must be at least 1, got {batch_size}')
+        if isinstance(images, (str, Path, bytes, Image.Image, np.ndarray, Tensor)):
+            images = [images]
+        elif not isinstance(images, Iterable):
+            raise TypeError(f'{EXPECTED}; got {type(images).__name__}')
         batch: list[_Item] = []
-        for image in images:
-            name, image = image if isinstance(image, tuple) else (_name(image), image)
+        for name, image in self._each(images):
             try:
                 item = self._prepare(image, name)
             except Exception as error:  # whatever is wrong with one image, the others are wanted
@@ -194,25 +209,51 @@ class Predictor:
         Raises:
             ValueError: There is no such result.
         """
-        return draw_result(prediction.image[..., ::-1], prediction.sample, self.dataset_meta, kind, max_side)
+        return prediction.draw(kind, max_side)
+
+    def _each(self, images: Iterable[Source | tuple[str, Source]]) -> Iterator[tuple[str, Source]]:
+        """Name and image, one by one, of what stands for several, too."""
+        for image in images:
+            if isinstance(image, tuple):
+                yield image
+            elif isinstance(image, (str, Path)) and is_many(image):
+                for file in find_images(image).files:
+                    if file.is_video:
+                        yield from Video(file.path, self.limits).frames()
+                    else:
+                        yield str(file.path), file.path
+            else:
+                yield name_of(image), image
 
     def _prepare(self, image: Source, name: str) -> _Item:
         """Read the image and run the test pipeline on it."""
-        if isinstance(image, np.ndarray):
-            image = _checked_array(image, name)
-            check_size(name, image.shape[1], image.shape[0], self.limits)
-        else:
-            image = read_image(image, self._loader, self.limits)
+        start = time.perf_counter()
+        image = read_source(image, name, self._loader, self.limits)
         reduced = reduce_image(image, self.limits.reduce_above * MEGA)
-        size = tuple(reduced.shape[:2])
-        data = self._pipeline(dict(img=reduced, img_path=name, img_id=0, img_shape=size, ori_shape=size))
-        for tensor in _input_tensors(data):
-            self._check_input(name, tensor)
-        return _Item(name, reduced, tuple(image.shape[:2]), data)
+        data = self._run_pipeline(reduced, name)
+        excess = self._excess(data)
+        if excess > 1:  # the pipeline does not resize, or to something very large
+            reduced = reduce_image(reduced, reduced.shape[0] * reduced.shape[1] / excess)
+            data = self._run_pipeline(reduced, name)
+            self._check_input(name, data)
+        if reduced.shape != image.shape:
+            self.remarks.add(name, _remark_on_size(image, reduced))
+        return _Item(name, reduced, tuple(image.shape[:2]), data, time.perf_counter() - start)
 
-    def _check_input(self, name: str, tensor: Tensor) -> None:
-        height, width = tensor.shape[-2:]
-        if height * width > self.limits.max_input_megapixels * MEGA and not self._windows:
+    def _run_pipeline(self, image: np.ndarray, name: str) -> dict:
+        size = tuple(image.shape[:2])
+        return self._pipeline(dict(img=image, img_path=name, img_id=0, img_shape=size, ori_shape=size))
+
+    def _excess(self, data: dict) -> float:
+        """How many times more pixels than the limit the pipeline hands to the network."""
+        if self._windows:
+            return 0.0
+        most = max(tensor.shape[-2] * tensor.shape[-1] for tensor in _input_tensors(data))
+        return most / (self.limits.max_input_megapixels * MEGA)
+
+    def _check_input(self, name: str, data: dict) -> None:
+        if self._excess(data) > 1:
+            height, width = max((tensor.shape[-2:] for tensor in _input_tensors(data)), key=np.prod)
             raise DataError(
                 f'{name}: the test pipeline hands {width} x {height} pixels to the network, more than the limit of '
                 f'{self.limits.max_input_megapixels:g} megapixels. Let the pipeline resize (for example '
@@ -244,10 +285,14 @@ class Predictor:
 
     @torch.no_grad()
     def _predict(self, batch: list[_Item]) -> list[Prediction]:
+        start = time.perf_counter()
         with DefaultScope.overwrite_default_scope(self._scope):
-            samples = self.model.test_step(pseudo_collate([item.data for item in batch]))
+            samples = [sample.cpu() for sample in self.model.test_step(pseudo_collate([item.data for item in batch]))]
+        seconds = (time.perf_counter() - start) / len(batch)
+        meta, head = self.dataset_meta, getattr(self.model, 'panoptic_head', None)
+        num_things = head and head.num_things_classes
         return [
-            Prediction(item.name, item.image, sample.cpu(), item.size)
+            Prediction(item.name, item.image, sample, item.size, meta, num_things, item.seconds + seconds)
             for item, sample in zip(batch, samples, strict=True)
         ]
 
@@ -257,9 +302,13 @@ def _without_annotations(transforms: list[dict]) -> list[dict]:
     return [transforms[0], *kept]
 
 
-def _with_views(cfg: Config, transforms: list[dict]) -> list[dict]:
+def _with_views(
+    cfg: Config, transforms: list[dict], scales: Sequence[float] | None, flips: Sequence[str] | None
+) -> list[dict]:
     if 'tta_pipeline' not in cfg:
-        return tta_pipeline(transforms)
+        return tta_pipeline(transforms, scales, flips)
+    if scales is not None or flips is not None:
+        raise ValueError('the config has a tta_pipeline, which says scales and flips; change it there')
     *first, last = cfg.tta_pipeline
     slots = [[step for step in slot if not step_name(step).startswith('Load')] for slot in last['transforms']]
     return [*first, dict(last, transforms=[slot for slot in slots if slot])]
@@ -279,20 +328,15 @@ def _input_tensors(data: dict) -> list[Tensor]:
     return data['inputs'] if isinstance(data['inputs'], list) else [data['inputs']]
 
 
-def _checked_array(image: np.ndarray, name: str) -> np.ndarray:
-    if image.ndim == 2:
-        image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or 0 in image.shape:
-        raise DataError(
-            f'{name}: an array must be (height, width, 3) of uint8 in the order blue, green, red, got the shape '
-            f'{image.shape} of {image.dtype}'
-        )
-    return image
-
-
-def _name(image: Source) -> str:
-    return 'image' if isinstance(image, np.ndarray) else str(image)
+def _remark_on_size(image: np.ndarray, reduced: np.ndarray) -> Remark:
+    was, now = (array.shape[0] * array.shape[1] / MEGA for array in (image, reduced))
+    kind = 'large images, reduced before prediction; result files keep the original size (--reduce-above, Limits)'
+    return Remark(kind, f'{was:.1f} to {now:.1f} megapixels')
 
 
 def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, DataError) else f'{type(error).__name__}: {error}'.partition('\n')[0]
+    return (
+        str(error)
+        if isinstance(error, (DataError, TypeError))
+        else f'{type(error).__name__}: {error}'.partition('\n')[0]
+    )

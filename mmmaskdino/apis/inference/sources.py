@@ -1,29 +1,61 @@
-"""What is to be predicted: image files, the frames of a video, and the names of their results."""
+"""What is to be predicted: image files, addresses, the frames of videos, and the names of their results. No torch."""
 
-from collections.abc import Iterator
+from __future__ import annotations
+
+import glob
+import os
+import posixpath
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
 
 import cv2
 import numpy as np
 
 from mmmaskdino.datasets.files import DataError, walk
-from mmmaskdino.evaluation.output_files import result_names
+from mmmaskdino.output_files import result_names
 
-from .reading import Limits, check_size
+from .reading import STDIN, Limits, check_size, is_address
 
-IMAGE_SUFFIXES = {'.bmp', '.gif', '.jp2', '.jpeg', '.jpg', '.pbm', '.pgm', '.png', '.ppm', '.tif', '.tiff', '.webp'}
+IMAGE_SUFFIXES = {
+    *('.avif', '.bmp', '.gif', '.jfif', '.jp2', '.jpeg', '.jpg', '.pbm', '.pgm', '.png', '.ppm', '.tif', '.tiff'),
+    '.webp',
+}
 VIDEO_SUFFIXES = {'.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm', '.wmv'}
+LIST_SUFFIXES = {'.lst', '.txt'}
+SAVED = ('pictures', 'instances', 'panoptic', 'semantic')
+# Of the saved results, the files that all images share.
+SHARED_FILES = dict(instances='instances.json', panoptic='panoptic.json', semantic='semantic_classes.txt')
+MAX_NAME = 120  # of a part of an address; file systems take 255 bytes
 
 
 class ImageFile(NamedTuple):
-    """One image to predict."""
+    """One image or video to predict."""
 
-    path: Path
+    path: Path | str
+    """Of the file, or its address, or `-` for the standard input."""
     file_name: str
     """Relative to the given folder, with `/`."""
     name: str
     """Of its results: `file_name` without the suffix, where no other image has that."""
+
+    @property
+    def is_video(self) -> bool:
+        """Whether it is a video, by its suffix."""
+        return isinstance(self.path, Path) and is_video(self.path)
+
+
+class Found(NamedTuple):
+    """What was found."""
+
+    files: list[ImageFile]
+    """Images and videos, each once, in the given order; those of a folder by their names."""
+    others: list[str]
+    """Names of the other files of folders, which are no images by their suffix."""
+    root: Path | None
+    """The folder that the file names of images are relative to; None where they come from elsewhere."""
 
 
 def is_video(path: Path) -> bool:
@@ -31,34 +63,171 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def find_images(source: Path, left_out: tuple[Path, ...] = ()) -> tuple[list[ImageFile], list[str]]:
-    """List the images of a folder and its subfolders (linked ones, too, each once), or the one file.
+def is_many(source: str | Path) -> bool:
+    """Whether a source stands for several images: a folder, a pattern of names, a list or a video."""
+    if is_address(source) or source == STDIN:
+        return False
+    path = Path(source).expanduser()
+    if path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES | LIST_SUFFIXES:
+        return True
+    return not path.exists() and glob.has_magic(str(source))
+
+
+def find_images(
+    sources: str | Path | Sequence[str | Path], left_out: tuple[Path, ...] = (), accept_missing: bool = False
+) -> Found:
+    """List what is to be predicted.
 
     Args:
-        source: Folder or image file.
-        left_out: Folders inside that are not looked into, since results are written there.
+        sources: One or several of: an image or video; a folder, whose subfolders (linked ones, too, each once) are
+            searched for images; a pattern such as `photos/**/*.jpg`; a text file (.txt, .lst) with one of these per
+            line; an address (http, https); `-` for an image from the standard input.
+        left_out: Folders inside folders that are not looked into, since results are written there.
+        accept_missing: Whether files that are not there are listed, too; whoever reads them says so. Those that a text
+            file names always are.
 
     Returns:
-        The images in the order of their names, and the names of the other files, which are no images by their suffix.
+        Images and videos with the names of their results. Names of several sources are relative to the deepest folder
+        that has them all.
 
     Raises:
-        DataError: There is no such file or folder, or no image in it.
+        DataError: There is no such file or folder, or nothing to predict in it.
     """
-    if source.is_file():
-        return [ImageFile(source, source.name, source.stem)], []
-    if not source.is_dir():
+    sources = [sources] if isinstance(sources, (str, Path)) else list(sources)
+    if not sources:
+        raise DataError('nothing to predict: no image, folder, video or address is given')
+    paths: dict[str, Path | str] = {}
+    others: list[str] = []
+    for source in sources:
+        for path in _expand(source, left_out, others, accept_missing):
+            paths.setdefault(os.path.abspath(path) if isinstance(path, Path) else path, path)
+    local = [key for key, path in paths.items() if isinstance(path, Path)]
+    root = _root(sources, local)
+    file_names = [
+        _name_of_address(path, len(paths) - len(local) > 1)
+        if isinstance(path, str)
+        else Path(os.path.relpath(key, root)).as_posix()
+        for key, path in paths.items()
+    ]
+    what = str(sources[0]) if len(sources) == 1 else f'{sources[0]} and {len(sources) - 1} more'
+    names = result_names(file_names, what)
+    files = [ImageFile(*fields) for fields in zip(paths.values(), file_names, names, strict=True)]
+    return Found(files, others, root)
+
+
+def result_folders(out: Path) -> tuple[Path, ...]:
+    """The folders of results, which a search for images leaves out."""
+    return tuple((out / name).resolve() for name in (*SAVED, '.'))
+
+
+def picture_name(name: str, is_video: bool) -> str:
+    """Of the picture of an image or video, relative to the folder of the results."""
+    return f'pictures/{name}.{"mp4" if is_video else "jpg"}'
+
+
+def check_replaced(found: Found, out: Path, save: Sequence[str], overwrite: bool = False) -> None:
+    """Reject what would replace the results of an earlier run.
+
+    Args:
+        found: What is to be predicted.
+        out: Folder of the results.
+        save: Some of `SAVED`.
+        overwrite: Whether results may be replaced.
+
+    Raises:
+        FileExistsError: With the files, and what to do; or `out` is a file.
+    """
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f'{out} is a file; the results go into a folder (--out), choose another name')
+    names = [SHARED_FILES[kind] for kind in save if kind in SHARED_FILES]
+    if 'pictures' in save:
+        names += [picture_name(file.name, file.is_video) for file in found.files]
+    there = [name for name in names if not overwrite and (out / name).exists()]
+    if there:
+        more = f' and {len(there) - 1} more' * (len(there) > 1)
+        raise FileExistsError(
+            f'{out / there[0]}{more} would be replaced; allow it with --overwrite (overwrite=True), or choose another '
+            'folder (--out)'
+        )
+
+
+def _expand(
+    source: str | Path, left_out: tuple[Path, ...], others: list[str], accept_missing: bool
+) -> Iterator[Path | str]:
+    """The files and addresses that a source stands for; names of files that are no images go to `others`."""
+    if is_address(source) or source == STDIN:
+        yield str(source)
+        return
+    path = Path(source).expanduser()
+    if path.is_dir():
+        yield from _images_in(path, left_out, others)
+    elif path.suffix.lower() in LIST_SUFFIXES and path.is_file():
+        yield from _listed_in(path, left_out, others)
+    elif path.is_file() or (accept_missing and not glob.has_magic(str(path))):
+        yield path
+    elif glob.has_magic(str(path)):
+        matches = sorted(glob.glob(str(path), recursive=True))
+        if not matches:
+            raise DataError(f'{source}: no file has such a name')
+        for match in map(Path, matches):
+            if match.is_dir():
+                yield from _images_in(match, left_out, others)
+            elif match.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
+                yield match
+            else:
+                others.append(str(match))
+    else:
         raise DataError(f'{source}: no such file or folder')
-    paths, others = [], []
-    for folder, names in walk(source, left_out=left_out):
+
+
+def _images_in(folder: Path, left_out: tuple[Path, ...], others: list[str]) -> list[Path]:
+    paths = []
+    for inside, names in walk(folder, left_out=left_out):
         for name in names:
-            path = folder / name
-            (paths if path.suffix.lower() in IMAGE_SUFFIXES else others).append(path)
+            path = inside / name
+            if path.suffix.lower() in IMAGE_SUFFIXES:
+                paths.append(path)
+            else:
+                others.append(str(path.relative_to(folder)))
     if not paths:
-        raise DataError(f'{source}: no image in this folder (files that end with {", ".join(sorted(IMAGE_SUFFIXES))})')
-    file_names = [path.relative_to(source).as_posix() for path in paths]
-    names = result_names(file_names, str(source))
-    files = [ImageFile(*fields) for fields in zip(paths, file_names, names, strict=True)]
-    return files, [str(path.relative_to(source)) for path in others]
+        raise DataError(f'{folder}: no image in this folder (files that end with {", ".join(sorted(IMAGE_SUFFIXES))})')
+    return paths
+
+
+def _listed_in(path: Path, left_out: tuple[Path, ...], others: list[str]) -> Iterator[Path | str]:
+    try:
+        lines = path.read_text(encoding='utf-8-sig').splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f'{path}: a list of images must be a text in UTF-8 ({error})') from error
+    sources = [line.strip() for line in lines if line.strip()]
+    if not sources:
+        raise DataError(f'{path}: the list is empty; it has to name an image, folder or address per line')
+    for source in sources:
+        if Path(source).suffix.lower() in LIST_SUFFIXES:
+            raise DataError(f'{path}: {source} is another list; a list names images, folders and addresses')
+        beside = path.parent / source
+        if not is_address(source) and not os.path.exists(source) and beside.exists():
+            source = str(beside)
+        yield from _expand(source, left_out, others, accept_missing=True)
+
+
+def _root(sources: Sequence[str | Path], local: Sequence[str]) -> Path | None:
+    """The folder that names are relative to: the given one, or the deepest that has all files."""
+    if not local:
+        return None
+    if len(sources) == 1 and Path(sources[0]).expanduser().is_dir():
+        return Path(os.path.abspath(Path(sources[0]).expanduser()))
+    return Path(os.path.commonpath([os.path.dirname(path) for path in local]))
+
+
+def _name_of_address(address: str, is_one_of_many: bool) -> str:
+    """The last part of an address, or all of it where there are others."""
+    if address == STDIN:
+        return 'stdin'
+    parts = urlsplit(address)
+    path = re.sub(r'[\x00-\x1f\x7f\\]', '_', unquote(parts.path))
+    steps = [step[-MAX_NAME:] for step in posixpath.normpath(f'/{path}').split('/') if step]
+    return '/'.join([parts.hostname or 'image', *steps]) if is_one_of_many or not steps else steps[-1]
 
 
 class Video:
@@ -67,28 +236,23 @@ class Video:
     Args:
         path: The file.
         limits: Of these, `max_megapixels`.
+        name: In front of the numbers of its frames; None for the file's without suffix.
 
     Raises:
         DataError: The file is no video that can be read, or its frames are too large.
     """
 
-    def __init__(self, path: Path, limits: Limits) -> None:
+    def __init__(self, path: Path, limits: Limits, name: str | None = None) -> None:
         self.path = path
-        self._capture = cv2.VideoCapture(str(path)) if path.is_file() else None
-        if self._capture is None or not self._capture.isOpened():
-            raise DataError(f'{path}: {"not a video that can be read" if path.is_file() else "no such file"}')
-        width, height = (int(self._get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-        check_size(str(path), width, height, limits)
-
-    @property
-    def fps(self) -> float:
+        self.name = name or path.stem
+        capture = self._open()
+        width, height = (int(capture.get(key)) for key in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        self.fps: float = capture.get(cv2.CAP_PROP_FPS) or 25.0
         """Frames per second, 25 where the file does not say."""
-        return self._get(cv2.CAP_PROP_FPS) or 25.0
-
-    @property
-    def num_frames(self) -> int:
+        self.num_frames = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         """As the file says, which is often an estimate; 0 where it does not."""
-        return max(0, int(self._get(cv2.CAP_PROP_FRAME_COUNT)))
+        capture.release()
+        check_size(str(path), width, height, limits)
 
     def frames(self) -> Iterator[tuple[str, np.ndarray]]:
         """Name and image (h, w, 3) uint8, BGR, of each frame.
@@ -96,16 +260,21 @@ class Video:
         Raises:
             DataError: There is none.
         """
+        capture = self._open()
         number = 0
         while True:
-            good, frame = self._capture.read()
+            good, frame = capture.read()
             if not good:
                 break
-            yield f'{self.path.stem}/{number:06d}', frame
+            yield f'{self.name}/{number:06d}', frame
             number += 1
-        self._capture.release()
+        capture.release()
         if not number:
             raise DataError(f'{self.path}: no frame can be read')
 
-    def _get(self, key: int) -> float:
-        return self._capture.get(key)
+    def _open(self) -> cv2.VideoCapture:
+        capture = cv2.VideoCapture(str(self.path)) if self.path.is_file() else None
+        if capture is None or not capture.isOpened():
+            is_there = self.path.is_file()
+            raise DataError(f'{self.path}: {"not a video that can be read" if is_there else "no such file"}')
+        return capture

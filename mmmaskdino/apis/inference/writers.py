@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -14,79 +15,70 @@ from pycocotools import mask as coco_mask
 
 from mmmaskdino.datasets.panoptic_png import ids_to_rgb
 from mmmaskdino.datasets.predicted import IMAGES_IN, save_drawing
-from mmmaskdino.evaluation.output_files import OutputFolder
-from mmmaskdino.evaluation.panoptic_metric import predicted_image
-from mmmaskdino.evaluation.panoptic_quality import VOID
+from mmmaskdino.output_files import OutputFolder
 
-from .predictor import Prediction, Predictor
+from .prediction import Prediction
+
+
+class Job(NamedTuple):
+    """An image, by the names of its files."""
+
+    file_name: str
+    """Of the image."""
+    name: str
+    """Of its result files, without suffix."""
+    video: str | None = None
+    """Name of the video that it is a frame of."""
 
 
 class Writer(Protocol):
     """Writes one kind of results."""
 
-    def write(self, prediction: Prediction, file_name: str, name: str) -> None:
-        """Write the results of one image, whose file is called `file_name`, under `name`."""
+    def write(self, prediction: Prediction, job: Job) -> None:
+        """Write the results of one image."""
 
     def close(self) -> None:
         """Complete the files; what was written so far is there, also after an interruption."""
 
 
 class PictureWriter:
-    """`pictures/NAME.jpg`.
+    """`pictures/NAME.jpg`, and `pictures/NAME.mp4` of a video.
 
     Args:
         folder: Where to write.
-        predictor: Draws.
-        kind: Results to draw.
+        kind: Results to draw; None for the first that is there.
         max_side: Longest side of a picture in pixels.
+        fps: Frames per second of each video.
     """
 
-    def __init__(self, folder: OutputFolder, predictor: Predictor, kind: str | None, max_side: int) -> None:
-        self._folder, self._predictor, self._kind, self._max_side = folder, predictor, kind, max_side
-
-    def write(self, prediction: Prediction, file_name: str, name: str) -> None:
-        """Write the picture of one image."""
-        path = self._folder.file('pictures', f'{name}.jpg')
-        picture = self._predictor.draw(prediction, self._kind, self._max_side)
-        save_drawing(Image.fromarray(picture), path)
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-class VideoWriter:
-    """`pictures/NAME.mp4`, whose frames are the pictures.
-
-    Args:
-        folder: Where to write.
-        predictor: Draws.
-        kind: Results to draw.
-        max_side: Longest side of a frame in pixels.
-        stem: NAME.
-        fps: Frames per second.
-    """
-
-    def __init__(
-        self, folder: OutputFolder, predictor: Predictor, kind: str | None, max_side: int, stem: str, fps: float
-    ) -> None:
-        self._predictor, self._kind, self._max_side, self._fps = predictor, kind, max_side, fps
-        self._path = folder.file('pictures', f'{stem}.mp4')
+    def __init__(self, folder: OutputFolder, kind: str | None, max_side: int, fps: Mapping[str, float]) -> None:
+        self._folder, self._kind, self._max_side, self._fps = folder, kind, max_side, fps
         self._video: cv2.VideoWriter | None = None
+        self._name: str | None = None
 
-    def write(self, prediction: Prediction, file_name: str, name: str) -> None:
-        """Add one frame."""
-        frame = self._predictor.draw(prediction, self._kind, self._max_side)[..., ::-1]
-        if self._video is None:
-            size = (frame.shape[1], frame.shape[0])
-            self._video = cv2.VideoWriter(str(self._path), cv2.VideoWriter_fourcc(*'mp4v'), self._fps, size)
-            if not self._video.isOpened():
-                raise ValueError(f'{self._path}: OpenCV cannot write an mp4 video of {size[0]} x {size[1]} pixels')
-        self._video.write(np.ascontiguousarray(frame))
+    def write(self, prediction: Prediction, job: Job) -> None:
+        """Write the picture of one image, or the next frame of a video."""
+        picture = prediction.draw(self._kind, self._max_side)
+        if job.video is None:
+            save_drawing(Image.fromarray(picture), self._folder.file('pictures', f'{job.name}.jpg'))
+            return
+        if job.video != self._name:
+            self.close()
+            self._video, self._name = self._open(job.video, picture.shape), job.video
+        self._video.write(np.ascontiguousarray(picture[..., ::-1]))
 
     def close(self) -> None:
         """Complete the video."""
         if self._video is not None:
             self._video.release()
+            self._video = None
+
+    def _open(self, name: str, shape: tuple[int, ...]) -> cv2.VideoWriter:
+        path, size = self._folder.file('pictures', f'{name}.mp4'), (shape[1], shape[0])
+        video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'mp4v'), self._fps[name], size)
+        if not video.isOpened():
+            raise ValueError(f'{path}: OpenCV cannot write an mp4 video of {size[0]} x {size[1]} pixels')
+        return video
 
 
 class InstanceWriter:
@@ -104,30 +96,25 @@ class InstanceWriter:
         self._categories = [dict(id=label + 1, name=name) for label, name in enumerate(classes)]
         self._num_images = self._num_instances = 0
 
-    def write(self, prediction: Prediction, file_name: str, name: str) -> None:
+    def write(self, prediction: Prediction, job: Job) -> None:
         """Write the instances of one image."""
         self._num_images += 1
         image_id, (height, width) = self._num_images, prediction.size
-        self._json.add('images', dict(id=image_id, file_name=file_name, height=height, width=width))
-        instances = prediction.sample.pred_instances
-        scale = np.array([width, height] * 2) / np.array([*prediction.image.shape[1::-1]] * 2)
-        for index in range(len(instances)):
+        self._json.add('images', dict(id=image_id, file_name=job.file_name, height=height, width=width))
+        for found in prediction.objects():
             self._num_instances += 1
-            x1, y1, x2, y2 = (instances.bboxes[index].double().numpy() * scale).tolist()
+            x1, y1, x2, y2 = found['box']
             entry = dict(
                 id=self._num_instances,
                 image_id=image_id,
-                category_id=int(instances.labels[index]) + 1,
+                category_id=found['label'] + 1,
                 bbox=[x1, y1, x2 - x1, y2 - y1],
-                area=(x2 - x1) * (y2 - y1),
+                area=found['area'],
                 iscrowd=0,
-                score=float(instances.scores[index]),
+                score=found['score'],
             )
-            if 'masks' in instances:
-                mask = enlarge(instances.masks[index].numpy().astype(np.uint8), prediction.size)
-                rle = coco_mask.encode(np.asfortranarray(mask))
-                entry['area'] = int(coco_mask.area(rle))
-                entry['segmentation'] = dict(size=rle['size'], counts=rle['counts'].decode('ascii'))
+            if 'segmentation' in found:
+                entry['segmentation'] = found['segmentation']
             self._json.add('annotations', entry)
 
     def close(self) -> None:
@@ -153,22 +140,18 @@ class PanopticWriter:
         ]
         self._num_images = 0
 
-    def write(self, prediction: Prediction, file_name: str, name: str) -> None:
+    def write(self, prediction: Prediction, job: Job) -> None:
         """Write the segments of one image."""
         self._num_images += 1
         image_id, (height, width) = self._num_images, prediction.size
-        sample = dict(img_id=file_name, pred_panoptic_seg=dict(sem_seg=prediction.sample.pred_panoptic_seg.sem_seg))
-        image = predicted_image(sample, len(self._categories))
-        # Segments are numbered from 1: a predicted id need not fit three bytes.
-        numbers = np.where(image.id_map == VOID, 0, np.searchsorted(image.ids, image.id_map) + 1)
-        ids = enlarge(numbers.astype(np.int32), prediction.size)
-        Image.fromarray(ids_to_rgb(ids)).save(self._folder.file('panoptic', f'{name}.png'))
-        self._json.add('images', dict(id=image_id, file_name=file_name, height=height, width=width))
+        ids, labels = prediction.segments()
+        Image.fromarray(ids_to_rgb(ids)).save(self._folder.file('panoptic', f'{job.name}.png'))
+        self._json.add('images', dict(id=image_id, file_name=job.file_name, height=height, width=width))
         segments = [
-            dict(id=number, category_id=int(label) + 1, iscrowd=0, **_extent(ids == number))
-            for number, label in enumerate(image.labels, start=1)
+            dict(id=number, category_id=label + 1, iscrowd=0, **_extent(ids == number))
+            for number, label in enumerate(labels, start=1)
         ]
-        self._json.add('annotations', dict(image_id=image_id, file_name=f'{name}.png', segments_info=segments))
+        self._json.add('annotations', dict(image_id=image_id, file_name=f'{job.name}.png', segments_info=segments))
 
     def close(self) -> None:
         """Put the file together."""
@@ -188,11 +171,10 @@ class SemanticWriter:
         self._type = np.uint8 if len(classes) <= 255 else np.uint16
         folder.file('semantic_classes.txt').write_text('\n'.join(classes) + '\n', encoding='utf-8')
 
-    def write(self, prediction: Prediction, file_name: str, name: str) -> None:
+    def write(self, prediction: Prediction, job: Job) -> None:
         """Write the label map of one image."""
-        result = prediction.sample.pred_sem_seg
-        labels = (result.sem_seg if 'sem_seg' in result else result.data)[0].numpy().astype(self._type)
-        Image.fromarray(enlarge(labels, prediction.size)).save(self._folder.file('semantic', f'{name}.png'))
+        labels = prediction.labels().astype(self._type)
+        Image.fromarray(labels).save(self._folder.file('semantic', f'{job.name}.png'))
 
     def close(self) -> None:
         """Nothing is open."""
@@ -235,13 +217,6 @@ class JsonLists:
 def _info(folder: OutputFolder, images: Path | None) -> dict[str, Any]:
     """Where the images of a result file are."""
     return {} if images is None else {IMAGES_IN: os.path.relpath(images.resolve(), folder.path.resolve())}
-
-
-def enlarge(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Labels (h, w) at another size (height, width); the same array where it has that already."""
-    if labels.shape == tuple(size):
-        return labels
-    return cv2.resize(labels, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
 
 
 def _extent(mask: np.ndarray) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 
 import cv2
@@ -17,7 +18,7 @@ from mmmaskdino.apis.inference.writers import JsonLists
 from mmmaskdino.cli.main import main
 from mmmaskdino.datasets import CheckedCocoPanopticDataset
 from mmmaskdino.datasets.shapes import METAINFO
-from mmmaskdino.evaluation.output_files import OutputFolder
+from mmmaskdino.output_files import OutputFolder
 
 EVERYTHING = ('pictures', 'instances', 'panoptic', 'semantic')
 BROKEN = {'text_named_jpg.jpg', 'truncated.jpg', 'zero_bytes.jpg'}
@@ -127,6 +128,45 @@ def test_a_video(panoptic, tmp_path: Path) -> None:
     assert len(list((tmp_path / 'out' / 'semantic' / 'film').iterdir())) == 3
 
 
+def test_videos_and_images_together(panoptic, make_image, tmp_path: Path) -> None:
+    """Each video is a video again; one that cannot be read loses nothing of the others."""
+    for name, length in (('one', 2), ('two', 3)):
+        writer = cv2.VideoWriter(str(tmp_path / f'{name}.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 10, (64, 48))
+        for _ in range(length):
+            writer.write(np.full((48, 64, 3), 99, np.uint8))
+        writer.release()
+    (tmp_path / 'broken.mp4').write_text('no video')
+    sources = [tmp_path / name for name in ('one.avi', 'broken.mp4', 'a.png', 'two.avi')]
+    make_image('a.png')
+    outcomes = []
+    summary = predict_files(panoptic, sources, tmp_path / 'out', batch_size=4, on_result=outcomes.append)
+    assert summary.num_done == 6 and [Path(f.name).name for f in summary.failures] == ['broken.mp4']
+    assert [o.file_name for o in outcomes] == [
+        'one/000000', 'one/000001', 'a.png', 'two/000000', 'two/000001', 'two/000002'
+    ]  # fmt: skip
+    assert [o.is_frame for o in outcomes] == [True, True, False, True, True, True]
+    for name, length in (('one', 2), ('two', 3)):
+        capture = cv2.VideoCapture(str(tmp_path / 'out' / 'pictures' / f'{name}.mp4'))
+        assert [capture.read()[0] for _ in range(length + 1)] == [True] * length + [False]
+    assert outcomes[2].picture == tmp_path / 'out' / 'pictures' / 'a.jpg' and outcomes[2].picture.is_file()
+
+
+def test_results_of_an_earlier_run_are_not_replaced_silently(panoptic, make_image, tmp_path: Path) -> None:
+    out, images = tmp_path / 'out', [make_image('a.png'), make_image('b.png')]
+    predict_files(panoptic, images, out, save=['pictures', 'instances'])
+    before = (out / 'instances.json').read_bytes()
+    with pytest.raises(FileExistsError, match=r'pictures/a.jpg would be replaced; allow it with --overwrite'):
+        predict_files(panoptic, images[0], out)
+    with pytest.raises(FileExistsError, match='instances.json would be replaced'):
+        predict_files(panoptic, make_image('c.png'), out, save=['instances'])
+    assert (out / 'instances.json').read_bytes() == before
+    assert predict_files(panoptic, tmp_path / 'c.png', out).num_done == 1  # another picture beside them
+    assert predict_files(panoptic, images, out, save=['instances'], overwrite=True).num_done == 2
+    (tmp_path / 'file').touch()
+    with pytest.raises(FileExistsError, match='file is a file; the results go into a folder'):
+        predict_files(panoptic, images, tmp_path / 'file', overwrite=True)
+
+
 def test_an_interrupted_run_leaves_sound_files(panoptic, make_image, tmp_path: Path) -> None:
     for name in ('a.png', 'b.png', 'c.png'):
         make_image(f'in/{name}')
@@ -156,7 +196,7 @@ def test_nothing_is_written_outside(panoptic, make_image, tmp_path: Path) -> Non
 def test_a_second_run_into_a_subfolder_predicts_the_same_images(panoptic, make_image, tmp_path: Path) -> None:
     make_image('in/a.png')
     for _ in range(2):
-        summary = predict_files(panoptic, tmp_path / 'in', tmp_path / 'in' / 'results')
+        summary = predict_files(panoptic, tmp_path / 'in', tmp_path / 'in' / 'results', overwrite=True)
         assert (summary.num_done, summary.others) == (1, [])
 
 
@@ -171,14 +211,53 @@ def test_command_line(model_files, make_image, tmp_path: Path, capsys) -> None:
     argv = ['predict', image, '--config', str(files.config), '--weights', str(files.weights), '--device', 'cpu']
     argv += ['--out', str(tmp_path / 'out')]
     assert main([*argv, '--save', 'instances', '--score-thr', '0.0', '--max-per-image', '3']) == 0
-    assert len(json.loads((tmp_path / 'out' / 'instances.json').read_text())['annotations']) == 3
+    content = json.loads((tmp_path / 'out' / 'instances.json').read_text())
+    assert len(content['annotations']) == 3
+    assert len(COCO(str(tmp_path / 'out' / 'instances.json')).loadRes(content['annotations']).anns) == 3
     assert not (tmp_path / 'out' / 'pictures').exists()
     with pytest.raises(SystemExit) as stop:
         main([*argv, '--score-thr', '7'])
     assert 'mmmaskdino predict: test_cfg.score_thr must be' in stop.value.code
     with pytest.raises(SystemExit) as stop:
+        main([*argv, '--save', 'instances'])
+    assert 'instances.json would be replaced; allow it with --overwrite' in stop.value.code
+    with pytest.raises(SystemExit) as stop:
+        main([*argv, '--tta-scales', '1'])
+    assert '--tta-scales and --tta-flips need --tta' in stop.value.code
+    with pytest.raises(SystemExit) as stop:
         main(['predict', 'nowhere', *argv[2:]])
     assert stop.value.code == 'mmmaskdino predict: nowhere: no such file or folder'
+
+
+def test_a_line_says_what_is_in_each_image(model_files, make_image, tmp_path: Path, capsys) -> None:
+    files, out = model_files('panoptic'), tmp_path / 'out'
+    make_image('in/a.png'), make_image('in/b.png')
+    (tmp_path / 'in' / 'c.png').write_text('no image')
+    argv = ['predict', tmp_path / 'in', '--config', files.config, '--weights', files.weights, '--out', out]
+    argv = [str(word) for word in [*argv, '--device', 'cpu', '--save', 'pictures', 'instances']]
+    assert main([*argv, '--score-thr', '0', '--max-per-image', '3']) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(rf'a.png: (\d \w+(, )?)+; \d+\.\d+ s -> {out}/pictures/a.jpg', lines[0])
+    assert lines[2] == 'c.png: no result' and lines[3].startswith('2 image(s) done, 1 without results')
+    assert main([*argv, '--score-thr', '1', '--overwrite', '--draw', 'instances']) == 1
+    printed = capsys.readouterr()
+    assert printed.out.startswith('a.png: 0 objects; ')
+    assert 'nothing was found in 2 image(s); a lower --score-thr' in printed.err
+    assert main([*argv, '--overwrite', '--quiet']) == 1
+    assert capsys.readouterr().out.startswith('2 image(s) done')
+
+
+def test_a_pixel_phone_photograph_works_with_the_defaults(model_files, tmp_path: Path, capsys) -> None:
+    """108 megapixels, and a model whose test pipeline does not resize: one note."""
+    files = model_files('panoptic')
+    Image.new('L', (12000, 9000), 99).save(tmp_path / 'photo.jpg')
+    argv = ['predict', tmp_path / 'photo.jpg', '--config', files.config, '--weights', files.weights, '--device', 'cpu']
+    argv += ['--out', tmp_path / 'out', '--max-input-megapixels', '0.01', '--save', 'pictures', 'semantic']
+    assert main([str(word) for word in argv]) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith('note: ')]
+    assert len(notes) == 1 and 'photo.jpg (108.0 to 0.0 megapixels)' in notes[0]
+    with Image.open(tmp_path / 'out' / 'semantic' / 'photo.png') as image:
+        assert image.size == (12000, 9000)
 
 
 def test_empty_lists_are_sound_json(tmp_path: Path) -> None:

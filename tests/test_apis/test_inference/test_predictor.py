@@ -11,6 +11,7 @@ import torch
 from mmdet.apis import DetInferencer
 from mmengine.config import Config
 from mmseg.apis import MMSegInferencer
+from PIL import Image
 
 from mmmaskdino.apis import Failure, Limits, Predictor
 from mmmaskdino.datasets.files import DataError
@@ -86,13 +87,13 @@ def test_only_wanted_results_are_computed(model_files, make_image) -> None:
 @pytest.mark.parametrize(
     ('task', 'options', 'message'),
     [
-        ('semantic', dict(score_thr=0.5), 'semantic model, to which do not apply: score_thr'),
+        ('semantic', dict(score_thr=0.5), 'semantic model, which has no score_thr'),
         ('semantic', dict(kinds=['panoptic']), 'gives no panoptic'),
         ('detection', dict(kinds=['semantic']), 'detection model and gives no semantic'),
-        ('detection', dict(overlap_thr=0.5), 'results are instances, to which do not apply: overlap_thr'),
-        ('panoptic', dict(kinds=['panoptic'], score_thr=0.5), 'do not apply: score_thr'),
-        ('semantic', dict(box_margin=0.1), 'semantic model.*: box_margin'),
-        ('detection', dict(box_margin=0.1), 'detection model, without masks to cut: box_margin'),
+        ('detection', dict(overlap_thr=0.5), 'results are instances, which have no overlap_thr'),
+        ('panoptic', dict(kinds=['panoptic'], score_thr=0.5), 'results are panoptic, which have no score_thr'),
+        ('semantic', dict(box_margin=0.1), 'semantic model.*box_margin'),
+        ('detection', dict(box_margin=0.1), 'detection model, without masks to cut.*box_margin'),
         ('panoptic', dict(box_margin=-1), 'box_margin must be None or at least 0, got -1'),
         ('panoptic', dict(kinds=['boxes']), 'got boxes'),
         ('panoptic', dict(score_thr=2), r'score_thr must be a number in \[0, 1\], got 2'),
@@ -212,11 +213,18 @@ def test_the_limits_reach_the_reader(model_files, make_image) -> None:
 
 
 def test_what_the_network_gets_is_bounded(model_files, make_image) -> None:
-    predictor = Predictor(*model_files('panoptic'), device='cpu', limits=Limits(max_input_megapixels=0.003))
-    with pytest.raises(
-        DataError, match=r'image.png: .* 70 x 50 pixels .*limit of 0.003 .*Resize.*max-input-megapixels'
-    ):
-        predictor(make_image('image.png'))
+    """An image is reduced until its input fits; where the pipeline enlarges everything, there is a message."""
+    files, image, limits = model_files('panoptic'), make_image('image.png'), Limits(max_input_megapixels=0.003)
+    predictor = Predictor(*files, device='cpu', limits=limits)
+    height, width = predictor(image).image.shape[:2]
+    assert 0.0028e6 < height * width <= 0.003e6
+    (line,) = predictor.remarks.lines()
+    assert 'image.png (0.0 to 0.0 megapixels)' in line and '--reduce-above' in line
+    resize = dict(type='Resize', scale=(100, 100), keep_ratio=True)
+    cfg = Config.fromfile(files.config)
+    cfg.test_dataloader.dataset.pipeline.insert(1, resize)
+    with pytest.raises(DataError, match=r'image.png: .* 100 x .* limit of 0.003 .*Resize.*max-input-megapixels'):
+        Predictor(cfg, files.weights, device='cpu', limits=limits)(image)
 
 
 @pytest.mark.parametrize('array', [np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)])
@@ -245,5 +253,37 @@ def test_a_picture_of_what_is_not_there(model_files, make_image) -> None:
     predictor = Predictor(*model_files('detection'), device='cpu', score_thr=0, max_per_image=5)
     prediction = predictor(make_image('image.png'))
     assert predictor.draw(prediction).shape == (50, 70, 3)
-    with pytest.raises(ValueError, match='results are instances, so semantic cannot be drawn'):
-        predictor.draw(prediction, 'semantic')
+    for kind in ('semantic', 'banana'):
+        with pytest.raises(ValueError, match=f'results are instances, so {kind} cannot be drawn'):
+            predictor.draw(prediction, kind)
+
+
+def test_what_stands_for_several_images(panoptic, make_image, tmp_path: Path) -> None:
+    path = make_image('in/a.png')
+    make_image('in/sub/b.png')
+    pixels = cv2.imread(str(path))
+    expected = panoptic(path).sample.pred_sem_seg.sem_seg
+    for source in (tmp_path / 'in', str(tmp_path / 'in' / '**' / '*.png'), [path, tmp_path / 'in' / 'sub' / 'b.png']):
+        results = panoptic(source)
+        assert [Path(result.name).name for result in results] == ['a.png', 'b.png']
+        assert torch.equal(results[0].sample.pred_sem_seg.sem_seg, expected)
+    mixed = panoptic([pixels, Image.open(path), tmp_path / 'missing.png', 7])
+    assert [isinstance(result, Failure) for result in mixed] == [False, False, True, True]
+    assert torch.equal(mixed[1].sample.pred_sem_seg.sem_seg, expected)
+    assert mixed[3].reason.startswith('expected a path, pattern or http(s) address')
+    assert repr(mixed[1]).startswith(f'<Prediction {path}, 70 x 50: ') and len(repr(mixed[1])) < 250
+    assert repr(panoptic) == '<Predictor maskdino_r18_shapes_panoptic: panoptic, instances, semantic of 10 classes>'
+    assert mixed[0].seconds > 0
+
+
+def test_a_video_is_taken_frame_by_frame(panoptic, tmp_path: Path) -> None:
+    path = tmp_path / 'film.avi'
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 10, (64, 48))
+    for _ in range(2):
+        writer.write(np.full((48, 64, 3), 99, np.uint8))
+    writer.release()
+    assert [result.name for result in panoptic.predict(path)] == ['film/000000', 'film/000001']
+    with pytest.raises(TypeError, match='frames of a video one by one'):
+        panoptic(path)
+    with pytest.raises(TypeError, match='got int'):
+        next(panoptic.predict(7))

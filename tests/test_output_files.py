@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmmaskdino.datasets.files import DataError
-from mmmaskdino.evaluation.output_files import OutputFolder, result_names
+from mmmaskdino.output_files import OutputFolder, result_names
 
 
 def test_nothing_leads_out_of_the_folder(tmp_path: Path) -> None:
