@@ -9,8 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 STRIDE = 32  # of the network's coarsest map: a smaller tile is one cell of it
-MAX_OVERLAP = 0.75
-MIN_OVERLAP = 0.05
+MIN_OVERLAP, DEFAULT_OVERLAP, MAX_OVERLAP = 0.05, 0.2, 0.75
 # Masks have a quarter of the input's resolution: what ends within this share of a tile from its edge may be cut there.
 NEAR_EDGE = 1 / 32
 

@@ -95,7 +95,7 @@ class MaskDINOTiles(BaseTTAModel):
         return self.module.state_dict(*args, **kwargs)
 
     def _merger(self, grid: TileGrid) -> SceneMerger:
-        fusion = fusion_of(self)
+        fusion = fusion_of(self.module)
         is_detector = not hasattr(self.module, 'decode_head')
         panoptic = np.zeros(grid.size, np.int32) if is_detector and fusion.settings.panoptic_on else None
         semantic = np.zeros(grid.size, np.int64) if not is_detector or fusion.settings.semantic_on else None
@@ -124,6 +124,6 @@ def _instances(results: SceneResults, size: tuple[int, int]) -> InstanceData:
         scores=torch.tensor([one.score for one in found], dtype=torch.float32),
         labels=torch.tensor([one.label for one in found], dtype=torch.int64),
     )
-    if found and found[0].counts is not None:
+    if not found or found[0].counts is not None:
         instances.masks = [one.rle(size) for one in found]
     return instances
