@@ -6,6 +6,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from types import ModuleType
 
 from mmmaskdino.cli.messages import CommandError
@@ -23,6 +24,16 @@ COMMANDS = {
     'export': 'write a model as ONNX, checked, for other runtimes',
     'page': 'try a model in the browser',
     'doctor': 'show what is installed, what is missing and what fixes it',
+}
+# Scripts of `tools`, which come with the package: command -> script, what it does.
+TOOLS = {
+    'draw': ('analysis_tools/draw_results.py', 'pictures of ground truth beside prediction'),
+    'worst': ('analysis_tools/worst_results.py', 'the same of the images that are predicted worst'),
+    'explain': ('analysis_tools/explain_prediction.py', 'pictures of what happens inside a prediction'),
+    'curves': ('analysis_tools/plot_training.py', 'losses and metrics of trainings'),
+    'benchmark': ('analysis_tools/benchmark.py', 'time, memory and operations beside other detectors'),
+    'memory': ('analysis_tools/get_memory.py', 'the batch that fits a GPU, estimated on the CPU'),
+    'publish': ('model_converters/publish_model.py', 'weights for others, without what only training needs'),
 }
 LIGHT = ('doctor', 'data', 'models')  # work with files alone, without the seconds that importing models takes
 EPILOG = """\
@@ -60,9 +71,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('--version', action='version', version=f'mmmaskdino {__version__}')
-    parser.add_argument('command', choices=list(COMMANDS), metavar='COMMAND', help='one of those below')
+    parser.add_argument('command', choices=[*COMMANDS, *TOOLS], metavar='COMMAND', help='one of those below')
     command = parser.parse_args(argv[:1]).command
-    return run_command(command, argv[1:], f'mmmaskdino {command}')
+    run = run_tool if command in TOOLS else run_command
+    return run(command, argv[1:], f'mmmaskdino {command}')
 
 
 def run_command(command: str, argv: Sequence[str] | None = None, prog: str | None = None) -> int:
@@ -93,6 +105,34 @@ def run_command(command: str, argv: Sequence[str] | None = None, prog: str | Non
     except KeyboardInterrupt:
         print(f'\n{parser.prog}: interrupted', file=sys.stderr)
         return INTERRUPTED
+
+
+def run_tool(name: str, argv: Sequence[str], prog: str) -> int:
+    """Run a script of `tools`, which a wheel has inside of the package.
+
+    Args:
+        name: A key of `TOOLS`.
+        argv: Its arguments.
+        prog: Name in front of messages.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        SystemExit: As of :func:`main`.
+    """
+    try:
+        script = Path(load_package().__file__).parent / '.mim' / 'tools' / TOOLS[name][0]
+        sys.argv = [prog, *argv]
+        sys.path.insert(0, str(script.parent))  # scripts find their neighbours
+        # Not by runpy, which would put the path of the script in front of its messages.
+        exec(compile(script.read_bytes(), str(script), 'exec'), dict(__name__='__main__', __file__=str(script)))
+    except CommandError as error:
+        raise SystemExit(printable(f'{prog}: {error}')) from None
+    except KeyboardInterrupt:
+        print(f'\n{prog}: interrupted', file=sys.stderr)
+        return INTERRUPTED
+    return 0
 
 
 def build_parser(command: str, prog: str | None = None) -> argparse.ArgumentParser:
@@ -132,5 +172,6 @@ def _module(command: str) -> ModuleType:
 
 
 def _command_list() -> str:
-    lines = (f'  {name:10}{what}\n' for name, what in COMMANDS.items())
+    lines = [f'  {name:10}{what}\n' for name, what in COMMANDS.items()]
+    lines += [f'  {name:10}{what}\n' for name, (_, what) in TOOLS.items()]
     return f'commands:\n{"".join(lines)}\n'

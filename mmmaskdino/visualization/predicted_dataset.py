@@ -20,6 +20,7 @@ from mmengine.structures import BaseDataElement
 
 import mmmaskdino  # noqa: F401  registers the model
 from mmmaskdino.datasets import LoadCocoPanopticAnnotations
+from mmmaskdino.devices import choose_device
 
 from .comparison import panoptic_ground_truth
 
@@ -38,14 +39,18 @@ class PredictedDataset:
 
     @classmethod
     def from_files(
-        cls, config: str | Path, checkpoint: str | Path, device: str, options: Mapping[str, Any] | None = None
+        cls,
+        config: str | Path,
+        checkpoint: str | Path,
+        device: str | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> PredictedDataset:
         """The test dataset of a config.
 
         Args:
             config: Config file.
             checkpoint: Its weights.
-            device: Where the model runs.
+            device: As of :func:`mmmaskdino.devices.choose_device`.
             options: Changes of the config by dotted key.
 
         Raises:
@@ -57,7 +62,7 @@ class PredictedDataset:
         cfg = Config.fromfile(config)
         cfg.merge_from_dict(dict(options or {}))
         init_default_scope(cfg.get('default_scope', 'mmdet'))
-        return cls(DATASETS.build(cfg.test_dataloader.dataset), build_model(cfg, checkpoint, device))
+        return cls(DATASETS.build(cfg.test_dataloader.dataset), build_model(cfg, checkpoint, choose_device(device)))
 
     @property
     def metainfo(self) -> dict:

@@ -10,6 +10,7 @@ import pytest
 
 from mmmaskdino import __version__
 from mmmaskdino.cli.main import COMMANDS, main, run_command
+from mmmaskdino.cli.main import TOOLS as COMMANDS_OF_TOOLS
 from mmmaskdino.cli.messages import CommandError, errors_as_messages
 
 TOOLS = {
@@ -30,7 +31,7 @@ def stopped(*argv: str) -> int | str:
 def test_help_names_every_command(capsys: pytest.CaptureFixture) -> None:
     assert stopped('--help') == 0
     text = capsys.readouterr().out
-    assert all(f'  {name} ' in text for name in COMMANDS)
+    assert all(f'  {name} ' in text for name in [*COMMANDS, *COMMANDS_OF_TOOLS])
 
 
 @pytest.mark.parametrize('command', COMMANDS)
@@ -39,6 +40,19 @@ def test_each_command_explains_itself(command: str, capsys: pytest.CaptureFixtur
     text = capsys.readouterr().out
     assert text.startswith(f'usage: mmmaskdino {command} ')
     assert f'mmmaskdino {command}' in text.partition('\n\n')[2], 'an example'
+
+
+@pytest.mark.parametrize('command', COMMANDS_OF_TOOLS)
+def test_tools_are_commands_too(
+    command: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, project_root: Path
+) -> None:
+    """From the folder that a wheel has as well; their neighbours are found."""
+    monkeypatch.setattr(sys, 'argv', ['pytest'])
+    monkeypatch.setattr(sys, 'path', [place for place in sys.path if 'tools' not in place])
+    assert stopped(command, '--help') == 0
+    assert capsys.readouterr().out.startswith(f'usage: mmmaskdino {command} ')
+    script = COMMANDS_OF_TOOLS[command][0]
+    assert (project_root / 'mmmaskdino' / '.mim' / 'tools' / script).samefile(project_root / 'tools' / script)
 
 
 def test_version(capsys: pytest.CaptureFixture) -> None:

@@ -18,7 +18,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope, init_default_scope
 
 from mmmaskdino.apis.launch import load_config
-from mmmaskdino.cli.main import COMMANDS, build_parser
+from mmmaskdino.cli.main import COMMANDS, TOOLS, build_parser
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [ROOT / 'README.md', ROOT / 'configs' / 'maskdino' / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
@@ -124,6 +124,8 @@ def check_subcommand(arguments: list[str], is_whole: bool) -> None:
     name, *arguments = arguments
     if name == '--help':
         return
+    if name in TOOLS:
+        return check_arguments(script_parser(TOOLS[name][0]), arguments, is_whole)
     if name not in COMMANDS:
         raise ValueError(f'mmmaskdino has no command {name}')
     check_arguments(build_parser(name), arguments, is_whole)

@@ -17,6 +17,8 @@ from measuring.models import INFERENCE, PEERS, TRAINING, Subject, build_model
 from measuring.report import compare, format_aims, format_figures, plot
 from mmengine.config import DictAction
 
+from mmmaskdino.devices import choose_device
+
 CONFIG = Path(__file__).resolve().parents[2] / 'configs/maskdino/maskdino_r50_coco_instance.py'
 SWEEPS = {
     'objects': {f'{n} objects': TRAINING._replace(num_objects=n) for n in (0, 5, 20, 100, 300)},
@@ -34,7 +36,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--quick', action='store_true', help='2 rounds')
     parser.add_argument('--sweep', nargs='+', default=[], choices=[*SWEEPS, 'queries'], help='measure only these')
     parser.add_argument('--threads', type=int, default=torch.get_num_threads(), help='default: %(default)s')
-    parser.add_argument('--device', default='cpu', help='cpu or cuda:0 (default: %(default)s)')
+    parser.add_argument('--device', default='cpu', help='cpu, cuda or the number of a GPU (default: %(default)s)')
     parser.add_argument('--json', metavar='FILE', help='write all figures to this file')
     parser.add_argument('--plot', metavar='FILE', help='draw the times to this file')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help="key=value changes of the model's config")
@@ -72,6 +74,10 @@ def run_comparison(args: argparse.Namespace, rounds: int) -> dict:
 
 def main() -> None:
     args = parse_args()
+    try:
+        args.device = choose_device(args.device)
+    except ValueError as error:
+        sys.exit(f'benchmark.py: {error}')
     torch.set_num_threads(args.threads)
     rounds = 2 if args.quick else args.rounds
     try:

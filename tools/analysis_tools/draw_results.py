@@ -4,7 +4,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import torch
 from mmengine.config import DictAction
 
 from mmmaskdino.progress import Progress
@@ -20,9 +19,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--num', type=int, default=8, help='number of images (default: %(default)s)')
     parser.add_argument('--scale', type=float, help='factor to enlarge the images; small ones are enlarged by default')
     parser.add_argument('--score-thr', type=float, default=0.3, help='lowest score of an object (default: %(default)s)')
-    parser.add_argument(
-        '--device', default='cuda:0' if torch.cuda.is_available() else 'cpu', help='default: %(default)s'
-    )
+    parser.add_argument('--device', help='cpu, cuda or the number of a GPU; default: the first GPU, or else the CPU')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value changes of the config')
     return parser.parse_args()
 

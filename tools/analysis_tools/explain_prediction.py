@@ -29,7 +29,7 @@ def parse_args() -> argparse.Namespace:
     chosen.add_argument('--object', type=int, default=1, metavar='N', help='the N-th best thing (default: 1)')
     chosen.add_argument('--at', type=float, nargs=2, metavar=('X', 'Y'), help='the object at this pixel')
     parser.add_argument('--num-masks', type=int, default=10, help='masks in tokens.png (default: %(default)s)')
-    parser.add_argument('--device', help='cpu or cuda:0, for example; default: the first GPU, or else the CPU')
+    parser.add_argument('--device', help='cpu, cuda or the number of a GPU; default: the first GPU, or else the CPU')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value changes of the config')
     return parser.parse_args()
 

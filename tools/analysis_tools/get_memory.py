@@ -13,6 +13,7 @@ from measuring.training_memory import training_memory
 from mmengine.config import DictAction
 
 GPUS = (8, 12, 16, 24, 40, 80)
+MANY = 64  # images of a batch; beyond, the estimate is of no use
 CHECKPOINTED = ('backbone.with_cp', 'panoptic_head.pixel_decoder.with_cp', 'panoptic_head.decoder.with_cp')
 
 
@@ -39,7 +40,8 @@ def main() -> None:
     print(f'parameters, gradients, moments: {memory.fixed / 2**30:.2f} GiB')
     print(f'stored per image of {shape[0]} x {shape[1]}: {memory.of_image(shape) / 2**30:.2f} GiB')
     for gib in GPUS:
-        print(f'{gib:3} GB GPU: batch {memory.largest_batch(gib, shape)}')
+        batch = memory.largest_batch(gib, shape)
+        print(f'{gib:3} GB GPU: batch {batch if batch <= MANY else f"{MANY} or more"}')
 
 
 if __name__ == '__main__':

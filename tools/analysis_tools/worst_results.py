@@ -11,7 +11,6 @@ import csv
 import sys
 from pathlib import Path
 
-import torch
 from mmengine.config import DictAction
 
 from mmmaskdino.progress import Progress
@@ -31,9 +30,7 @@ def parse_args() -> argparse.Namespace:
         '--kind', choices=KINDS, help='what to sort by; default: the first that is annotated and predicted'
     )
     parser.add_argument('--score-thr', type=float, default=0.3, help='lowest score of an object (default: %(default)s)')
-    parser.add_argument(
-        '--device', default='cuda:0' if torch.cuda.is_available() else 'cpu', help='default: %(default)s'
-    )
+    parser.add_argument('--device', help='cpu, cuda or the number of a GPU; default: the first GPU, or else the CPU')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value changes of the config')
     return parser.parse_args()
 
