@@ -8,18 +8,16 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData, PixelData
 from scipy import ndimage
 
-THINGS, CLASSES = 2, 4  # labels 0 and 1 are things, 2 and 3 stuff
 
-
-def draw_scene(size: tuple[int, int], seed: int = 0, count: int = 25) -> np.ndarray:
+def draw_scene(size: tuple[int, int], seed: int = 0, count: int = 25, first_stuff: int = 2) -> np.ndarray:
     """(height, width, 3) uint8: number of the object (0: ground), its class, and a texture.
 
-    Discs and bars of all sizes that hide one another, over two kinds of ground. Visible parts that lie apart are
-    objects of their own.
+    Discs (class 1) and bars (class 0) of all sizes that hide one another, over two kinds of ground (`first_stuff` and
+    the class after it). Visible parts that lie apart are objects of their own.
     """
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[: size[0], : size[1]]
-    owner, label = np.zeros(size, int), np.where(rows + columns < sum(size) / 2, 2, 3)
+    owner, label = np.zeros(size, int), np.where(rows + columns < sum(size) / 2, first_stuff, first_stuff + 1)
     for number in range(1, count + 1):
         y, x = rng.uniform(0, size[0]), rng.uniform(0, size[1])
         angle, long, wide = rng.uniform(0, np.pi), rng.uniform(4, max(size) / 3), rng.uniform(4, 30)
@@ -36,7 +34,7 @@ def draw_scene(size: tuple[int, int], seed: int = 0, count: int = 25) -> np.ndar
                 total += 1
                 numbers[parts == part] = total
             else:
-                label[parts == part] = 2
+                label[parts == part] = first_stuff
     return np.stack([numbers, label.astype(np.uint8), np.full(size, 128, np.uint8)], -1)
 
 

@@ -17,6 +17,7 @@ from mmengine.structures import BaseDataElement
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from mmmaskdino.datasets.panoptic_png import ids_to_rgb
 from mmmaskdino.datasets.predicted import save_drawing
 from mmmaskdino.plain_text import printable
 
@@ -167,6 +168,34 @@ class Prediction:
         """
         return enlarge(self._map('semantic').astype(np.int32), self.size)
 
+    def save_segments(self, path: Path) -> list[dict[str, Any]]:
+        """Write the ids of the panoptic segments as COCO's PNG.
+
+        Args:
+            path: The file.
+
+        Returns:
+            Of each segment 'label', 'area' and 'bbox' (x, y, width, height).
+
+        Raises:
+            ValueError: There are no panoptic results.
+        """
+        ids, labels = self.segments()
+        Image.fromarray(ids_to_rgb(ids)).save(path)
+        return [dict(label=label, **_extent(ids == number)) for number, label in enumerate(labels, start=1)]
+
+    def save_labels(self, path: Path, dtype: type) -> None:
+        """Write the semantic map as a PNG of class labels.
+
+        Args:
+            path: The file.
+            dtype: np.uint8 or np.uint16.
+
+        Raises:
+            ValueError: There is no semantic result.
+        """
+        Image.fromarray(self.labels().astype(dtype)).save(path)
+
     def draw(self, kind: str | None = None, max_side: int = 2048) -> np.ndarray:
         """Draw results on the image.
 
@@ -314,6 +343,12 @@ def enlarge(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if labels.shape == tuple(size):
         return labels
     return cv2.resize(labels, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
+
+
+def _extent(mask: np.ndarray) -> dict[str, Any]:
+    """Area and box (x, y, width, height) of a mask (h, w) that is not empty."""
+    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return dict(area=int(coco_mask.area(rle)), bbox=coco_mask.toBbox(rle).tolist())
 
 
 def _import(package: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,10 +23,12 @@ from mmmaskdino.datasets.image_loading import LoadCheckedImage
 from mmmaskdino.datasets.image_reading import Remark, RemarkCounts
 from mmmaskdino.datasets.pipelines import dataset_with_pipeline, step_name
 from mmmaskdino.devices import choose_device
+from mmmaskdino.tile_grid import DEFAULT_OVERLAP, check_tiles
 
 from .model import KINDS, SWITCHES, apply_settings, build_model
 from .prediction import Failure, Prediction
 from .reading import EXPECTED, MEGA, Limits, name_of, read_source, reduce_image
+from .scenes import predict_scene
 from .sources import Video, find_images, is_many
 
 Source = str | Path | bytes | Image.Image | np.ndarray | Tensor
@@ -72,6 +74,11 @@ class Predictor:
         tta: Whether to merge several views of each image, as `mmmaskdino test --tta` does.
         tta_scales: Factors of the test pipeline's size; None for 0.75, 1 and 1.25, or what the config says.
         tta_flips: Of 'horizontal', 'vertical', 'diagonal'; None for 'horizontal', or what the config says.
+        tiles: Side in pixels of the tiles that images are predicted in, joined to one result; None for whole images.
+        overlap: Least share of a tile that its neighbour shows, too, in [0.05, 0.75].
+
+    Attributes:
+        on_tile: Called with the number of tiles done so far and that of all of the image, if it is set.
 
     Raises:
         ValueError: The config, an option or the weights are wrong.
@@ -93,6 +100,8 @@ class Predictor:
         tta: bool = False,
         tta_scales: Sequence[float] | None = None,
         tta_flips: Sequence[str] | None = None,
+        tiles: int | None = None,
+        overlap: float = DEFAULT_OVERLAP,
     ) -> None:
         cfg, weights = open_model(config, weights, cfg_options)
         thresholds = dict(
@@ -104,6 +113,8 @@ class Predictor:
         )
         if not tta and (tta_scales is not None or tta_flips is not None):
             raise ValueError('--tta-scales and --tta-flips need --tta')
+        if tiles is not None:
+            check_tiles(tiles, overlap)
         apply_settings(cfg, kinds, thresholds)
         self.limits = limits or Limits()
         self.limits.check()
@@ -114,8 +125,10 @@ class Predictor:
         self._scope = cfg.default_scope
         with DefaultScope.overwrite_default_scope(self._scope):
             steps = _with_views(cfg, steps, tta_scales, tta_flips) if tta else steps
-            self._loader, self._pipeline = _build_pipeline(steps, self.limits)
-        self.remarks = self._loader.remarks = RemarkCounts()
+            self.loader, self._pipeline = _build_pipeline(steps, self.limits)
+        self.remarks = self.loader.remarks = RemarkCounts()
+        self.tiles, self.overlap = tiles, overlap
+        self.on_tile: Callable[[int, int], None] | None = None
         self._what = Path(cfg.filename or 'model').stem
 
     @property
@@ -125,6 +138,12 @@ class Predictor:
             return ('semantic',)
         settings = self.model.panoptic_fusion_head.settings
         return tuple(kind for kind in KINDS if getattr(settings, SWITCHES[kind]))
+
+    @property
+    def num_things(self) -> int | None:
+        """How many of the classes, the first ones, are things; None where the model does not tell."""
+        head = getattr(self.model, 'panoptic_head', None)
+        return head and head.num_things_classes
 
     def __repr__(self) -> str:
         return f'<Predictor {self._what}: {", ".join(self.kinds)} of {len(self.dataset_meta["classes"])} classes>'
@@ -152,6 +171,8 @@ class Predictor:
             return list(self.predict(image))
         if isinstance(image, (list, tuple)):
             return list(self.predict(list(image)))
+        if self.tiles is not None:
+            return predict_scene(self, image, name_of(image), on_tile=self.on_tile)
         return self._predict([self._prepare(image, name_of(image))])[0]
 
     def predict(
@@ -179,6 +200,9 @@ class Predictor:
             raise TypeError(f'{EXPECTED}; got {type(images).__name__}')
         batch: list[_Item] = []
         for name, image in self._each(images):
+            if self.tiles is not None:
+                yield self._predict_scene(image, name, batch_size)
+                continue
             try:
                 item = self._prepare(image, name)
             except Exception as error:  # whatever is wrong with one image, the others are wanted
@@ -195,6 +219,17 @@ class Predictor:
                 batch = []
         yield from self._predict_each(batch)
 
+    def predict_arrays(self, images: Sequence[tuple[str, np.ndarray]]) -> list[Prediction]:
+        """Predict for some images in one forward pass, each as a whole.
+
+        Args:
+            images: Names and arrays as of a call.
+
+        Raises:
+            DataError: The pipeline hands too much to the network.
+        """
+        return self._predict([self._prepare(image, name) for name, image in images])
+
     def draw(self, prediction: Prediction, kind: str | None = None, max_side: int = 2048) -> np.ndarray:
         """Draw the results on the image.
 
@@ -210,6 +245,12 @@ class Predictor:
             ValueError: There is no such result.
         """
         return prediction.draw(kind, max_side)
+
+    def _predict_scene(self, image: Source, name: str, batch_size: int) -> Prediction | Failure:
+        try:
+            return predict_scene(self, image, name, batch_size, self.on_tile)
+        except Exception as error:  # whatever is wrong with one image, the others are wanted
+            return Failure(name, _reason(error))
 
     def _each(self, images: Iterable[Source | tuple[str, Source]]) -> Iterator[tuple[str, Source]]:
         """Name and image, one by one, of what stands for several, too."""
@@ -228,7 +269,7 @@ class Predictor:
     def _prepare(self, image: Source, name: str) -> _Item:
         """Read the image and run the test pipeline on it."""
         start = time.perf_counter()
-        image = read_source(image, name, self._loader, self.limits)
+        image = read_source(image, name, self.loader, self.limits)
         reduced = reduce_image(image, self.limits.reduce_above * MEGA)
         data = self._run_pipeline(reduced, name)
         excess = self._excess(data)
@@ -289,8 +330,7 @@ class Predictor:
         with DefaultScope.overwrite_default_scope(self._scope):
             samples = [sample.cpu() for sample in self.model.test_step(pseudo_collate([item.data for item in batch]))]
         seconds = (time.perf_counter() - start) / len(batch)
-        meta, head = self.dataset_meta, getattr(self.model, 'panoptic_head', None)
-        num_things = head and head.num_things_classes
+        meta, num_things = self.dataset_meta, self.num_things
         return [
             Prediction(item.name, item.image, sample, item.size, meta, num_things, item.seconds + seconds)
             for item, sample in zip(batch, samples, strict=True)

@@ -123,7 +123,7 @@ def read_image(source: str | Path | bytes, loader: LoadCheckedImage, limits: Lim
         source = source if isinstance(source, bytes) else _fetch(source, limits)
         results.update(img_path=name or results['img_path'], content=source)
     with _no_limit_of_pillow():
-        check_size(results['img_path'], *_stored_size(source, results['img_path']), limits)
+        check_size(results['img_path'], *stored_size(source, results['img_path']), limits)
         return loader(results)['img']
 
 
@@ -186,13 +186,19 @@ def reduce_image(image: np.ndarray, max_pixels: float) -> np.ndarray:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
-def _stored_size(source: str | Path | bytes, name: str) -> tuple[int, int]:
-    """Width and height from the file's header."""
+def stored_size(source: str | Path | bytes, name: str) -> tuple[int, int]:
+    """Width and height from the file's header.
+
+    Raises:
+        DataError: The file is missing, empty, no image, or none of its size; of an image that Pillow does not know, the
+            cause is its `UnidentifiedImageError`.
+    """
     try:
         num_bytes = len(source) if isinstance(source, bytes) else os.path.getsize(source)
         if not num_bytes:
             raise DataError(f'{name}: the file is empty (0 bytes)')
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+        opened = io.BytesIO(source) if isinstance(source, bytes) else source
+        with _no_limit_of_pillow(), Image.open(opened) as image:
             width, height = image.size
     except UnidentifiedImageError as error:
         raise DataError(f'{name}: not an image that can be read') from error

@@ -11,9 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import cv2
 import numpy as np
 from PIL import Image
-from pycocotools import mask as coco_mask
 
-from mmmaskdino.datasets.panoptic_png import ids_to_rgb
 from mmmaskdino.datasets.predicted import IMAGES_IN, save_drawing
 from mmmaskdino.output_files import OutputFolder
 
@@ -144,12 +142,11 @@ class PanopticWriter:
         """Write the segments of one image."""
         self._num_images += 1
         image_id, (height, width) = self._num_images, prediction.size
-        ids, labels = prediction.segments()
-        Image.fromarray(ids_to_rgb(ids)).save(self._folder.file('panoptic', f'{job.name}.png'))
+        found = prediction.save_segments(self._folder.file('panoptic', f'{job.name}.png'))
         self._json.add('images', dict(id=image_id, file_name=job.file_name, height=height, width=width))
         segments = [
-            dict(id=number, category_id=label + 1, iscrowd=0, **_extent(ids == number))
-            for number, label in enumerate(labels, start=1)
+            dict(id=number, category_id=one['label'] + 1, iscrowd=0, area=one['area'], bbox=one['bbox'])
+            for number, one in enumerate(found, start=1)
         ]
         self._json.add('annotations', dict(image_id=image_id, file_name=f'{job.name}.png', segments_info=segments))
 
@@ -173,8 +170,7 @@ class SemanticWriter:
 
     def write(self, prediction: Prediction, job: Job) -> None:
         """Write the label map of one image."""
-        labels = prediction.labels().astype(self._type)
-        Image.fromarray(labels).save(self._folder.file('semantic', f'{job.name}.png'))
+        prediction.save_labels(self._folder.file('semantic', f'{job.name}.png'), self._type)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -217,9 +213,3 @@ class JsonLists:
 def _info(folder: OutputFolder, images: Path | None) -> dict[str, Any]:
     """Where the images of a result file are."""
     return {} if images is None else {IMAGES_IN: os.path.relpath(images.resolve(), folder.path.resolve())}
-
-
-def _extent(mask: np.ndarray) -> dict[str, Any]:
-    """Area and box (x, y, width, height) of a mask (h, w) that is not empty."""
-    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return dict(area=int(coco_mask.area(rle)), bbox=coco_mask.toBbox(rle).tolist())

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from mmdet.evaluation.functional import INSTANCE_OFFSET
@@ -58,6 +58,7 @@ class SceneMerger:
         panoptic (np.ndarray | None): (height, width) int32 of zeros, to become ids of segments; may be a memory map.
         semantic (np.ndarray | None): (height, width) of integers, to become labels; may be a memory map.
         merge_iou (float): Least similarity of objects that are one, in (0, 1].
+        on_strip (Callable | None): Called whenever a part of a map was read or written, which may release its memory.
 
     Raises:
         ValueError: If ``merge_iou`` is out of range.
@@ -71,11 +72,13 @@ class SceneMerger:
         panoptic: np.ndarray | None = None,
         semantic: np.ndarray | None = None,
         merge_iou: float = 0.5,
+        on_strip: Callable[[], Any] | None = None,
     ) -> None:
         if not 0 < merge_iou <= 1:
             raise ValueError(f'merge_iou of tiles must lie in (0, 1], got {merge_iou}')
         self.grid, self.num_things, self.num_classes = grid, num_things, num_classes
         self.panoptic, self.semantic, self.merge_iou = panoptic, semantic, merge_iou
+        self._on_strip = on_strip or (lambda: None)
         self._instances: list[TileObject] | None = None
         self._things: list[TileObject] = []
 
@@ -179,6 +182,7 @@ class SceneMerger:
             there = self.panoptic[region.slices]
             there[mask & (there <= self.num_classes)] = self.num_classes + 1 + members[0]
             self.panoptic[region.slices] = there
+            self._on_strip()
 
     def _renumber(self, of_value: np.ndarray, count: int) -> list[Region]:
         """Write the final numbers into the map; the extent of each of the ``count`` segments."""
@@ -194,9 +198,11 @@ class SceneMerger:
                     extents[number, 2:] = np.maximum(extents[number, 2:], last)
         return [Region(*extent) for extent in extents.tolist()]
 
-    def _strips(self) -> list[slice]:
+    def _strips(self) -> Iterator[slice]:
         height = self.grid.size[0]
-        return [slice(top, min(top + ROWS, height)) for top in range(0, height, ROWS)]
+        for top in range(0, height, ROWS):
+            yield slice(top, min(top + ROWS, height))
+            self._on_strip()
 
 
 def _groups(group: np.ndarray, is_member: np.ndarray) -> list[np.ndarray]:

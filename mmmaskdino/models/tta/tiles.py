@@ -226,6 +226,13 @@ class SceneObject(NamedTuple):
     counts: bytes | None
     """COCO's run lengths of the mask in its region; None without masks."""
 
+    @property
+    def area(self) -> int:
+        """Pixels of the mask, or of the region without one."""
+        if self.counts is None:
+            return self.region.shape[0] * self.region.shape[1]
+        return int(coco_mask.area(dict(size=list(self.region.shape), counts=self.counts)))
+
     def mask(self) -> np.ndarray | None:
         """(h, w) bool of the region; None without masks."""
         if self.counts is None:
