@@ -9,7 +9,7 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 MIM_SOURCES = ('configs', 'tools', 'model-index.yml')
-TESTED = ('tests', 'export', 'page', 'photos', 'docs')  # requirement files
+TESTED = ('tests', 'export', 'page', 'photos', 'scenes', 'docs')  # requirement files
 
 
 class BuildWithMim(build_py):
@@ -74,6 +74,7 @@ setup(
         'export': read_requirements('export.txt'),
         'page': read_requirements('page.txt'),
         'photos': read_requirements('photos.txt'),
+        'scenes': read_requirements('scenes.txt'),
         # Single packages: results as tables or detections, where the curves of a training go.
         'pandas': read_requirements('optional.txt', 'pandas'),
         'supervision': read_requirements('optional.txt', 'supervision'),

@@ -188,8 +188,9 @@ class _TiffWindows:
         if not count:
             return None
         try:
+            decode, tables = page.decode, page.jpegtables  # may read in the file
             self._file.filehandle.seek(offset)
-            samples = page.decode(self._file.filehandle.read(count), index, jpegtables=page.jpegtables)[0][0]
+            samples = decode(self._file.filehandle.read(count), index, jpegtables=tables)[0][0]
         except ImportError as error:
             raise DataError(f'{self._name}: {error}; {EXTRA}') from error
         except Exception as error:  # every codec has its own
