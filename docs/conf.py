@@ -21,19 +21,26 @@ extensions = [
     'repository',
     'generated',
 ]
-exclude_patterns = ['_build', '_extensions']
+exclude_patterns = ['_build', '_extensions', 'tutorials']
 # Everything that the pages need comes with them: the site works without a network.
 html_theme = 'furo'
 html_title = f'mmmaskdino {release}'
 html_copy_source = False
 html_static_path = ['_static']
 html_css_files = ['site.css']
+html_extra_path = ['../llms.txt']
 
 # Headings have the anchors that GitHub gives them, so links work in both places.
 myst_heading_anchors = 4
 
 # Pages that are files of the repository, with the folder that their links start from.
-repository_pages = {'readme': 'README.md', 'model_zoo': 'configs/maskdino/README.md'}
+repository_pages = {
+    'readme': 'README.md',
+    'model_zoo': 'configs/maskdino/README.md',
+    'contributing': 'CONTRIBUTING.md',
+    'changelog': 'CHANGELOG.md',
+    'security': 'SECURITY.md',
+}
 
 autodoc_member_order = 'bysource'
 autodoc_mock_imports = ['gradio']  # slow to import, and a class of it is never shown

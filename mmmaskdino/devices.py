@@ -59,3 +59,10 @@ def find_devices() -> list[str]:
 
     names = ['cpu', *(f'cuda:{index}' for index in range(torch.cuda.device_count()))]
     return names + ['mps'] * torch.backends.mps.is_available()
+
+
+def nth_device(number: int) -> str:
+    """The device of one of several processes on this machine: GPUs in turn, or the CPU where there is none."""
+    import torch
+
+    return f'cuda:{number % torch.cuda.device_count()}' if torch.cuda.is_available() else 'cpu'

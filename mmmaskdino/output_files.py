@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from mmmaskdino.datasets.files import DataError
@@ -36,6 +38,22 @@ class OutputFolder:
             raise ValueError(f'{path} leads out of the folder {self.path}; nothing is written there')
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+    @contextmanager
+    def replacing(self, *parts: str) -> Iterator[Path]:
+        """A path to write to, which becomes that of :meth:`file` when all inside has succeeded."""
+        path = self.file(*parts)
+        partial = partial_path(path)
+        try:
+            yield partial
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def partial_path(path: Path) -> Path:
+    """Where a file is written until it is complete; short, since its own name may have the greatest length."""
+    return path.with_name(f'.{os.getpid()}.partial{path.suffix}')
 
 
 def result_names(file_names: Sequence[str], source: str) -> list[str]:

@@ -8,7 +8,7 @@ padded canvas (``batch_input_shape``) everywhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
@@ -66,6 +66,8 @@ class QueryInit(NamedTuple):
     """Prediction of the selected tokens; None with learned queries."""
     selected: Tensor | None
     """(bs, num_queries) int64 index of each query's token; None with learned queries."""
+    scores: Tensor | None
+    """(bs, num_points) class logits by which the tokens were ranked, -inf in the padding; None with learned queries."""
 
 
 class StagePrediction(NamedTuple):
@@ -81,7 +83,8 @@ class StagePrediction(NamedTuple):
     def map(self, function: Callable[..., Tensor], *others: StagePrediction) -> StagePrediction:
         """The same function of each field, also of the fields of others; what is None stays None."""
         fields = zip(self, *others, strict=True)
-        return StagePrediction(*(None if field[0] is None else function(*field) for field in fields))
+        mapped: list[Any] = [None if field[0] is None else function(*field) for field in fields]
+        return StagePrediction(*mapped)
 
 
 class Pairs(NamedTuple):

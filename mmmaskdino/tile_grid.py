@@ -45,6 +45,15 @@ class Region(NamedTuple):
         bottom, right = min(self.bottom, other.bottom), min(self.right, other.right)
         return Region(top, left, bottom, right) if top < bottom and left < right else None
 
+    def joined_with(self, other: Region) -> Region:
+        """The smallest region that has both."""
+        return Region(
+            min(self.top, other.top),
+            min(self.left, other.left),
+            max(self.bottom, other.bottom),
+            max(self.right, other.right),
+        )
+
 
 class Tile(NamedTuple):
     """One tile of a scene."""

@@ -134,9 +134,11 @@ def test_name_is_true(name):
     head, test_cfg = head_of(cfg), cfg.model.test_cfg
     if backbone.startswith('swin-l'):
         assert cfg.model.backbone.type == 'mmdet.SwinTransformer' and cfg.model.backbone.embed_dims == 192
+    elif backbone == 'efficientnet-lite0':
+        assert cfg.model.backbone.model_name == 'tf_efficientnet_lite0'
     else:
         assert cfg.model.backbone.depth == int(re.match(r'r(\d+)', backbone)[1])
-    if not backbone.startswith('r18'):  # the small models, of no published recipe, are free
+    if not backbone.startswith(('r18', 'efficientnet')):  # the small models, of no published recipe, are free
         levels = re.search(r'(\d+)level', backbone)
         usual = 5 if backbone.startswith('swin-l') else 3 if task == 'semantic' else 4
         assert len(head.pixel_decoder.encoder_strides) == (int(levels[1]) if levels else usual)
@@ -206,6 +208,20 @@ def test_number_of_parameters(name, count):
     assert (frozen == 0) == ('cityscapes' in name or 'swin' in name)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert trained == sum(p.numel() for p in model.parameters()) - frozen == count
+
+
+def test_small_model_of_photographs():
+    """Its size, and a rate of the pretrained backbone below that of the head."""
+    cfg = load('maskdino_efficientnet-lite0_coco_instance')
+    model = build(cfg)
+    counts = [sum(p.numel() for p in part.parameters()) for part in (model, model.backbone)]
+    assert counts == [3_698_777, 2_958_848]
+    optimizer = build_optim_wrapper(model, cfg.optim_wrapper).optimizer
+    rates = {id(p): group['lr'] for group in optimizer.param_groups for p in group['params']}
+    assert {rates[id(p)] for p in model.backbone.parameters()} == {pytest.approx(2e-4)}
+    assert {rates[id(p)] for p in model.panoptic_head.parameters()} == {2e-3}
+    panoptic = build(load('maskdino_efficientnet-lite0_coco_panoptic'))
+    assert panoptic.panoptic_head.heads.box_prior is None and model.panoptic_head.heads.box_prior is not None
 
 
 def names_here(recipe, head):

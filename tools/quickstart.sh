@@ -1,10 +1,25 @@
 #!/usr/bin/env bash
 # From a bare clone to a trained Mask DINO, its metrics and pictures, on the CPU; run it again to go on or look again.
-#   tools/quickstart.sh [--task panoptic|semantic] [--seed N] [--processes N]
+#   tools/quickstart.sh [--task panoptic|semantic] [--seed N] [--processes N]        generated shapes
+#   tools/quickstart.sh --photos FOLDER [options of mmmaskdino quickstart]           photographs of one's own
 set -euo pipefail
+called_in=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-usage() { echo "usage: tools/quickstart.sh [--task panoptic|semantic] [--seed N] [--processes 1|2|4]" >&2; exit 2; }
+usage() {
+  echo "usage: tools/quickstart.sh [--task panoptic|semantic] [--seed N] [--processes 1|2|4]" >&2
+  echo "       tools/quickstart.sh --photos FOLDER [options of mmmaskdino quickstart]" >&2
+  exit 2
+}
+export CUDA_VISIBLE_DEVICES=-1  # setup_env.sh compiles mmcv for the CPU
+if [ "${1:-}" = --photos ]; then
+  [ $# -ge 2 ] || usage
+  folder=$2
+  if [ "$called_in" != "$PWD" ] && [[ $folder != /* ]]; then folder=$called_in/$folder; fi
+  if [ ! -e "$folder" ]; then echo "quickstart.sh: $folder: no such file or folder" >&2; exit 1; fi
+  bash tools/setup_env.sh current photos
+  exec .venv/bin/mmmaskdino quickstart "$folder" "${@:3}"
+fi
 task=panoptic
 seed=0
 processes=$(( $(env -u OMP_NUM_THREADS nproc) > 1 ? 2 : 1 ))
@@ -23,7 +38,6 @@ work_dir=work_dirs/quickstart
 if [ "$task" != panoptic ]; then work_dir=${work_dir}_$task; fi
 if [ "$seed" != 0 ]; then work_dir=${work_dir}_seed$seed; fi
 export PYTHON=.venv/bin/python
-export CUDA_VISIBLE_DEVICES=-1  # setup_env.sh compiles mmcv for the CPU
 export PYTHONWARNINGS=${PYTHONWARNINGS:-ignore}
 # On operations as small as these a process per core is faster than threads.
 export OMP_NUM_THREADS=1

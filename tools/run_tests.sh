@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Set up the environment if needed, check the style and run the tests on the CPU.
+# Set up the environment if needed, check style and types and run the tests on the CPU.
 #   tools/run_tests.sh [current|classic] [arguments of pytest]
 # current (the default): .venv; classic: .venv-classic with the original OpenMMLab releases.
 set -euo pipefail
@@ -38,6 +38,7 @@ failed=0
 if [ "$stack" = current ]; then
   "$venv/bin/python" -m ruff check . || failed=1
   "$venv/bin/python" -m ruff format --check . || failed=1
+  "$venv/bin/python" -m mypy || failed=1
 fi
 if [ $# -gt 0 ]; then
   "$venv/bin/python" -m pytest "$@" || failed=1

@@ -3,6 +3,7 @@
 #   tools/setup_env.sh [current|classic] [docs] [export] [page] [photos] [tests]
 # current: .venv with the maintained OneDL packages; classic: .venv-classic with the original OpenMMLab releases.
 # The further words name files of requirements/ whose packages are installed too.
+# LOCKED=1: the exact versions of requirements/quickstart-lock.txt (current packages), a set that was tried together.
 # mmcv is compiled for the CPU; docs/installation.md tells how to install for GPUs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -23,10 +24,12 @@ for extra; do
 done
 requirements=requirements/$stack.txt
 python=$venv/bin/python
+locked=()
+if [ "${LOCKED:-}" = 1 ] && [ "$stack" = current ]; then locked=(-c requirements/quickstart-lock.txt); fi
 
 # What an environment was made from: if it changes, it is completed again. The folder counts too: after a move the
 # editable install points nowhere.
-fingerprint() { { pwd; cat "$requirements" requirements/runtime.txt "$@" setup.py tools/setup_env.sh; } | cksum; }
+fingerprint() { { pwd; cat "$requirements" requirements/runtime.txt ${locked[1]+"${locked[1]}"} "$@" setup.py tools/setup_env.sh; } | cksum; }
 wanted=$(fingerprint)
 is_complete() { [ -x "$python" ] && [ "$(cat "$venv/.complete" 2>/dev/null)" = "$wanted" ]; }
 has_extra() {
@@ -116,8 +119,9 @@ mmcv_works() {
 # One compiler process per core, as long as each finds about 2 GB of memory.
 compile_jobs() {
   local cores memory
-  cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc)  # nproc would obey these, which are for training
-  memory=$(awk '/^MemAvailable/ { print int($2 / 2000000) }' /proc/meminfo)
+  cores=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc 2>/dev/null ||  # it would obey these, which are for training
+          getconf _NPROCESSORS_ONLN)  # macOS
+  memory=$(awk '/^MemAvailable/ { print int($2 / 2000000) }' /proc/meminfo 2>/dev/null) || memory=$cores
   echo $(( memory < 1 ? 1 : memory < cores ? memory : cores ))
 }
 
@@ -148,10 +152,12 @@ compile_mmcv() {
     echo "$mmcv torch $(torch_version)" > "$source.part/.for"
     mv "$source.part" "$source"
   fi
+  local compiler=$PWD/tools/cxx_with_torch_header.sh
+  command -v flock >/dev/null || compiler=${CXX:-c++}  # macOS: each file compiles torch's headers
   rm -rf "$wheel"
   echo "compiling $mmcv with $jobs processes, 2 to 4 minutes with two on cores of their own; log: $log"
   MMCV_WITH_OPS=1 MAX_JOBS=$jobs CUDA_VISIBLE_DEVICES=-1 HEADER_DIR=$PWD/$source \
-    CXX=$PWD/tools/cxx_with_torch_header.sh "$python" -m pip wheel -v --no-deps --no-build-isolation \
+    CXX=$compiler "$python" -m pip wheel -v --no-deps --no-build-isolation \
       --no-cache-dir -w "$wheel" "$source" 2>&1 | tee "$log" | compile_progress ||
     die "compiling mmcv failed; the last lines of $log: $(tail -n 20 "$log")"
   pip install -q --no-deps --force-reinstall "$wheel"/*.whl
@@ -179,12 +185,12 @@ PY
 
   say '3/4 mmcv with its compiled operators'
   mmcv=$(pinned '(onedl-)?mmcv')
-  install -c "$requirements" "$(pinned '(onedl-)?mmengine')" opencv-python
+  install -c "$requirements" ${locked[@]+"${locked[@]}"} "$(pinned '(onedl-)?mmengine')" opencv-python
   fix_opencv
   mmcv_works || compile_mmcv
 
   say '4/4 mmdet, mmsegmentation, mmpretrain, mmmaskdino (editable)'
-  install -r "$requirements" -r requirements/runtime.txt
+  install ${locked[@]+"${locked[@]}"} -r "$requirements" -r requirements/runtime.txt
   fix_opencv
   pip install -q --no-deps --no-build-isolation -e .
   "$python" -W ignore -c 'import mmmaskdino' >/dev/null  # checks the stack

@@ -1,14 +1,17 @@
 """Pages that are written from the program when the site is built, so that they cannot go stale.
 
-`config_reference` gets the options of the registered classes, `command_line` the help texts of the commands, and `api`
-one page for each package with the docstrings of its modules.
+`config_reference` gets the options of the registered classes, `command_line` the help texts of the commands,
+`tutorials` the cells of the notebooks, and `api` one page for each package with the docstrings of what is public in it.
 """
 
 from __future__ import annotations
 
 import argparse
-import pkgutil
-from collections.abc import Iterator
+import importlib
+import inspect
+import json
+import re
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -49,18 +52,57 @@ def _describe_parser(parser: argparse.ArgumentParser, level: int) -> Iterator[st
     yield f'\n{"#" * level} {parser.prog.removeprefix("mmmaskdino ")}\n\n```text\n{parser.format_help()}```\n'
 
 
-PAGES = {'config_reference': config_reference.write_page, 'command_line': write_command_line}
+def write_tutorials(intro: str) -> str:
+    """Text and code of the notebooks, in the order of the links to them; their headings one level lower.
+
+    Args:
+        intro: What stands before them, with the links.
+    """
+    parts = [intro]
+    for name in re.findall(r'\]\((tutorials/\w+\.ipynb)\)', intro):
+        for cell in json.loads((DOCS / name).read_text(encoding='utf-8'))['cells']:
+            text = ''.join(cell['source'])
+            if cell['cell_type'] == 'code':
+                language = 'text' if re.search(r'(?m)^[!%]', text) else 'python'
+                parts.append(f'```{language}\n{text}\n```')
+            else:
+                text = re.sub(r'\]\((\w+\.ipynb)\)', r'](tutorials/\1)', text)
+                parts.append(re.sub(r'(?m)^#', '##', text))
+    return '\n\n'.join(parts) + '\n'
 
 
-def packages() -> dict[str, list[str]]:
-    """The modules of each package, with itself in front."""
-    found: dict[str, list[str]] = {mmmaskdino.__name__: [mmmaskdino.__name__]}
-    for module in pkgutil.walk_packages(mmmaskdino.__path__, f'{mmmaskdino.__name__}.'):
-        if module.ispkg:
-            found[module.name] = [module.name]
-        elif not module.name.endswith('.__main__'):  # starts a program when it is imported
-            found[module.name.rpartition('.')[0]].append(module.name)
-    return found
+DOCS = Path(__file__).resolve().parents[1]
+PAGES = {
+    'config_reference': config_reference.write_page,
+    'command_line': write_command_line,
+    'tutorials': write_tutorials,
+}
+# Whose `__all__`, or whose own classes and functions if they have none, are public beside what is registered.
+PUBLIC = ('apis', 'apis.data', 'converters', 'datasets', 'evaluation', 'structures', 'visualization', 'hub')
+TRACED = ('visualization.explanation', 'visualization.trace')
+
+
+def public_objects() -> dict[str, list[type | Callable]]:
+    """What is public, in the order of the names, by the package that it lies in."""
+    found: dict[str, type | Callable] = {}
+    for name in (*PUBLIC, *TRACED):
+        module = importlib.import_module(f'{mmmaskdino.__name__}.{name}')
+        own = [key for key, value in vars(module).items() if getattr(value, '__module__', '') == module.__name__]
+        for key in getattr(module, '__all__', [key for key in own if not key.startswith('_')]):
+            value = getattr(module, key)
+            if inspect.isclass(value) or inspect.isfunction(value):
+                found[f'{value.__module__}.{value.__qualname__}'] = value
+    for classes in config_reference.registered_classes().values():
+        found |= {f'{cls.__module__}.{cls.__qualname__}': cls for _, _, cls in classes}
+    packages: dict[str, list[type | Callable]] = {}
+    for name in sorted(found):
+        packages.setdefault(_package_of(found[name].__module__), []).append(found[name])
+    return packages
+
+
+def _package_of(module: str) -> str:
+    is_package = hasattr(importlib.import_module(module), '__path__')
+    return module if is_package else module.rpartition('.')[0]
 
 
 def write_api(app: Sphinx) -> None:
@@ -69,7 +111,7 @@ def write_api(app: Sphinx) -> None:
         return
     folder = Path(app.srcdir, API_FOLDER)
     folder.mkdir(exist_ok=True)
-    pages = {f'{package}.rst': '\n'.join(_api_page(modules)) for package, modules in packages().items()}
+    pages = {f'{package}.rst': '\n'.join(_api_page(package, found)) for package, found in public_objects().items()}
     for stale in {path.name for path in folder.iterdir()} - set(pages):
         (folder / stale).unlink()
     for name, text in pages.items():
@@ -78,12 +120,12 @@ def write_api(app: Sphinx) -> None:
             path.write_text(text, encoding='utf-8')
 
 
-def _api_page(modules: list[str]) -> Iterator[str]:
-    package, *others = modules
-    yield f'{package}\n{"=" * len(package)}\n\n.. automodule:: {package}\n'
-    for module in others:
-        title = module.rpartition('.')[2].replace('_', '\\_')
-        yield f'{title}\n{"-" * len(title)}\n\n.. automodule:: {module}\n'
+def _api_page(package: str, objects: list[type | Callable]) -> Iterator[str]:
+    yield f'{package}\n{"=" * len(package)}\n\n.. automodule:: {package}\n   :no-members:\n'
+    for value in objects:
+        title = value.__qualname__.replace('_', '\\_')
+        kind = 'autoclass' if inspect.isclass(value) else 'autofunction'
+        yield f'{title}\n{"-" * len(title)}\n\n.. {kind}:: {value.__module__}.{value.__qualname__}\n'
 
 
 def write_generated(app: Sphinx, docname: str, source: list[str]) -> None:

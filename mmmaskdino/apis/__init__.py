@@ -1,7 +1,11 @@
 """What a user's script calls. Imported by name when it is asked for: `apis.data` needs neither torch nor mmdet."""
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .inference import Failure, Limits, Prediction, Predictor, predict_files
+    from .launch import build_runner, guarded_run, load_config, prepare_launcher, process_group
 
 _MODULE_OF = {
     'Failure': 'inference',
@@ -16,7 +20,18 @@ _MODULE_OF = {
     'process_group': 'launch',
 }
 
-__all__ = list(_MODULE_OF)
+__all__ = [
+    'Failure',
+    'Limits',
+    'Prediction',
+    'Predictor',
+    'build_runner',
+    'guarded_run',
+    'load_config',
+    'predict_files',
+    'prepare_launcher',
+    'process_group',
+]
 
 
 def __getattr__(name: str) -> Any:

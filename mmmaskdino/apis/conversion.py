@@ -14,7 +14,7 @@ from mmmaskdino.converters import KINDS, convert, read_checkpoint, read_target
 from mmmaskdino.converters.classes import CLASS_HEAD
 from mmmaskdino.converters.kinds import Result, coarsest_first
 from mmmaskdino.converters.target import Target
-from mmmaskdino.engine.atomic_backend import PARTIAL_SUFFIX, complete_file
+from mmmaskdino.engine.checkpoints import PARTIAL_SUFFIX, complete_file
 from mmmaskdino.version import __version__
 
 

@@ -191,7 +191,7 @@ def process_group() -> Iterator[None]:
             f'process {rank} of {num_processes} cannot go on: another process has ended or did not answer in time '
             '(env_cfg.dist_cfg.timeout, in seconds). Its own error is the one to look for, in the output of the other '
             'processes; after a kill for lack of memory there is none. Training goes on from the last checkpoint with '
-            '--resume'
+            '--resume, prediction where it was with the same command'
         ) from error
     finally:
         gc.collect()

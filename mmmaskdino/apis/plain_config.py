@@ -1,14 +1,22 @@
-"""Configs whose texts stay texts when a run saves them."""
+"""Configs whose texts stay texts when a run saves them, and what is wrong with one whose objects cannot be built."""
 
 from __future__ import annotations
 
 import ast
+import inspect
+import re
+import traceback
 from typing import Any
 
 from mmengine.config import Config
 
+from mmmaskdino.hub.table import did_you_mean
 from mmmaskdino.plain_text import without_templates
 
+_UNEXPECTED = re.compile(r"got an unexpected keyword argument '(\w+)'")
+
+# Registered classes. mmengine takes any other name with dots as a function to import and call.
+_TYPE = re.compile(r'((mmengine|mmcv|mmdet|mmseg|mmpretrain)\.)?[A-Z]\w*')
 _NUMBERS = dict(inf=float('inf'), nan=float('nan'))
 
 
@@ -32,7 +40,7 @@ class PlainConfig(Config):
         """Read a config as a run saves it in its checkpoints; nothing in it is run and no module is imported.
 
         Args:
-            text: Python code that assigns plain values to names.
+            text: Python code that assigns plain values to names; each `type` must name a registered class.
             origin: Where it is from, for messages.
 
         Raises:
@@ -48,7 +56,20 @@ class PlainConfig(Config):
             raise ValueError(
                 f'the config in {origin} was not read: {error}. Plain values alone are read; give the config as a file'
             ) from error
+        _check_types(values, origin)
         return cls.of(Config(values, cfg_text=text, filename=origin))
+
+
+def _check_types(value: Any, origin: str) -> None:
+    if isinstance(value, dict):
+        kind = value.get('type')
+        if isinstance(kind, str) and not _TYPE.fullmatch(kind):
+            raise ValueError(
+                f'the config in {origin} was not read: its type {kind!r} is no name of a registered class, and could '
+                'run anything; give the config as a file if you trust it'
+            )
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ():
+        _check_types(part, origin)
 
 
 def _plain_value(node: ast.expr) -> Any:
@@ -76,3 +97,28 @@ def _plain_value(node: ast.expr) -> Any:
         return ast.literal_eval(node)
     except ValueError:
         raise ValueError(f'line {node.lineno} has {ast.unparse(node)[:60]}') from None
+
+
+def wrong_argument(error: BaseException) -> str | None:
+    """What to say about a key of a config that the class does not take.
+
+    Args:
+        error: Raised while mmengine built an object.
+
+    Returns:
+        The class, the key and what was meant or can be given; None for an error of another kind.
+    """
+    found = _UNEXPECTED.search(str(error)) if isinstance(error, TypeError) else None
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    built = frames[-1].f_locals.get('obj_cls') if frames else None  # in mmengine's build_from_cfg
+    if found is None or not inspect.isclass(built):
+        return None
+    known = {
+        name
+        for base in built.__mro__
+        if '__init__' in vars(base)
+        for name, parameter in inspect.signature(base.__init__).parameters.items()
+        if name != 'self' and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    }
+    hint = did_you_mean(found[1], known) or f'; it takes {", ".join(sorted(known))}'
+    return f'the config gives {built.__name__} the argument {found[1]!r}, which it does not take{hint}'

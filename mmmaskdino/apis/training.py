@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from argparse import Namespace
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from mmengine.runner.base_loop import BaseLoop
 
 from mmmaskdino.apis.launch import build_runner, load_config, prepare_launcher
 from mmmaskdino.engine import find_resumable_checkpoint, is_complete
+from mmmaskdino.hub import find_start
+from mmmaskdino.hub.table import SCHEME
 
 
 def build_train_config(args: Namespace) -> Config:
@@ -25,6 +28,10 @@ def build_train_config(args: Namespace) -> Config:
         ValueError: An option cannot be followed.
     """
     cfg = load_config(args.config, args.cfg_options, args.work_dir)
+    if args.load_from:
+        start_from(cfg, args.load_from)
+    elif _stands_for_weights(cfg.get('load_from')):
+        cfg.load_from = find_start(cfg.load_from)[0]
     if args.amp:
         enable_amp(cfg)
     if args.auto_scale_lr:
@@ -35,6 +42,28 @@ def build_train_config(args: Namespace) -> Config:
         set_resume(cfg, 'auto')
     prepare_launcher(cfg, args.launcher)
     return cfg
+
+
+def _stands_for_weights(weights: str | None) -> bool:
+    """Whether it is a name or a folder, and no file or address."""
+    return bool(weights) and (str(weights).startswith(SCHEME) or Path(weights).is_dir())
+
+
+def start_from(cfg: Config, weights: str) -> None:
+    """Start from the weights of a whole model: those of its backbone alone are not loaded, nor fetched, before.
+
+    Args:
+        cfg: Changed in place.
+        weights: As of :func:`mmmaskdino.hub.find_start`.
+
+    Raises:
+        ValueError: They do not exist.
+    """
+    address, remark = find_start(weights)
+    cfg.load_from = address
+    if remark:
+        print(remark, file=sys.stderr)
+    cfg.model.backbone.init_cfg = None
 
 
 def train(cfg: Config) -> None:
@@ -97,6 +126,7 @@ def enable_auto_scale_lr(cfg: Config) -> None:
 
 def set_resume(cfg: Config, checkpoint: str) -> None:
     """Go on from a checkpoint; with `auto` from the work dir's last complete one, or else start as the config says.
+    Another work directory stands for its last complete one, too.
 
     Raises:
         ValueError: If the checkpoint is not there or not complete.
@@ -106,6 +136,8 @@ def set_resume(cfg: Config, checkpoint: str) -> None:
         if checkpoint is None:  # a first run: the weights of the config's load_from are still wanted
             cfg.resume = False
             return
+    if Path(checkpoint).is_dir():
+        checkpoint = find_resumable_checkpoint(checkpoint) or checkpoint
     if '://' not in checkpoint and not Path(checkpoint).is_file():
         raise ValueError(f'checkpoint to resume from does not exist: {checkpoint}')
     if '://' not in checkpoint and not is_complete(Path(checkpoint)):

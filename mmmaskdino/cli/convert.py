@@ -17,7 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = f'KIND is one of:\n{kinds}'
     parser.add_argument('source', help='checkpoint (.pth, or .pkl of detectron2)')
     parser.add_argument('target', help='file to write (.pth)')
-    parser.add_argument('--config', required=True, help='config whose model gets the weights, or had them')
+    parser.add_argument(
+        '--config',
+        required=True,
+        help='config whose model gets the weights, or had them',
+    )
     parser.add_argument('--from', dest='kind', choices=list(KINDS), metavar='KIND', help='default: found out')
 
 

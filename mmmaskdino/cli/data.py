@@ -3,6 +3,7 @@
   mmmaskdino data check data/pets
   mmmaskdino data split data/pets/pets.json --val-share 0.2
   mmmaskdino data config data/pets --out pets.py --gpu-memory 16
+  mmmaskdino data config data/pets --out pets.py --small
 
 PATH is a folder with COCO files (instances or panoptic) and their images, or with images and label maps (PNGs of one
 channel with class indices, 255 where nothing is labelled), or one COCO file. What is where is found out.
@@ -53,7 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     config.add_argument('--epochs', type=int, help='default: 12, or what makes 5000 iterations if that is more')
     config.add_argument('--load-from', help='weights to start from; classes are matched by name')
-    config.add_argument('--base', type=Path, help='config to inherit from; default: the one with ResNet-50')
+    config.add_argument('--base', type=Path, help='config to inherit from (default: with ResNet-50)')
+    config.add_argument(
+        '--small',
+        action='store_true',
+        help='a small model that starts from ImageNet weights, for a CPU and few or small images; sizes and numbers '
+        'are chosen from the data, and the reasons printed',
+    )
     config.add_argument(
         '--boxes-only', action='store_true', help='train boxes alone, also where objects have masks, or some of them'
     )
@@ -131,7 +138,7 @@ def divide(args: argparse.Namespace) -> int:
 
 def write(args: argparse.Namespace) -> int:
     """Write the config and say what to do with it."""
-    from mmmaskdino.apis.data import TrainingPlan, write_config
+    from mmmaskdino.apis.data import TrainingPlan, choose_recipe, write_config
     from mmmaskdino.plain_text import printable
 
     out = Path(args.out)
@@ -145,8 +152,11 @@ def write(args: argparse.Namespace) -> int:
     summaries = _summaries(
         args, [split for split in splits if split.kind == kind], read_images=False, with_masks=not args.boxes_only
     )
-    plan = TrainingPlan(args.gpu_memory, args.gpus, args.epochs, args.load_from, args.base, args.image_size)
+    recipe = choose_recipe(summaries, args.gpus, args.image_size, args.epochs) if args.small else None
+    plan = TrainingPlan(args.gpu_memory, args.gpus, args.epochs, args.load_from, args.base, args.image_size, recipe)
     write_config(summaries, plan, out)
+    for reason in recipe.reasons if recipe else ():
+        print(f'chosen: {reason}')
     notes = dict.fromkeys(note for summary in summaries for note in summary.split.notes)
     for note in [*notes, *_unused_classes(summaries)]:
         print(f'note: {printable(note)}')
@@ -190,14 +200,34 @@ def _unused_classes(summaries: list) -> list[str]:
 
 
 def _summaries(args: argparse.Namespace, splits: list, read_images: bool, with_masks: bool = True) -> list:
+    listed = args.path / 'classes.txt'
+    classes = _read_classes(args.classes or (str(listed) if listed.is_file() else None))
+    return summarise(args.path, splits, classes, read_images, with_masks, args.kind is None)
+
+
+def summarise(
+    path: Path,
+    splits: list,
+    classes: list[str] | None = None,
+    read_images: bool = True,
+    with_masks: bool = True,
+    all_kinds: bool = False,
+) -> list:
+    """Check parts of a dataset, alone and beside each other.
+
+    Args:
+        path: The folder or file that they were found in.
+        splits: The parts.
+        classes: Names of the classes of label maps.
+        read_images: Whether images and PNGs are read.
+        with_masks: Whether the masks of instances are looked at.
+        all_kinds: Whether these are all parts of the folder, so that images that none lists are worth a remark.
+    """
     from mmmaskdino.apis.data import check_split, compare_parts
     from mmmaskdino.progress import progress_callback
 
-    listed = args.path / 'classes.txt'
-    classes, summaries = _read_classes(args.classes or (str(listed) if listed.is_file() else None)), []
-    for split in splits:
-        summaries.append(check_split(split, classes, read_images, progress_callback(), with_masks))
-    compare_parts(summaries, args.path.is_dir() and args.kind is None)
+    summaries = [check_split(split, classes, read_images, progress_callback(), with_masks) for split in splits]
+    compare_parts(summaries, path.is_dir() and all_kinds)
     return summaries
 
 

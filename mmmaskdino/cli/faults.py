@@ -15,10 +15,13 @@ import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.error import URLError
 
 import mmmaskdino
+from mmmaskdino.apis.plain_config import wrong_argument
 from mmmaskdino.cli.messages import CommandError
 
 _FRAME = re.compile(
@@ -59,6 +62,11 @@ def explain(error: Exception, cfg: Any = None) -> str | None:
     Returns:
         A message for people; None for an error that needs a programmer.
     """
+    wrong = wrong_argument(error)
+    if wrong is not None:
+        return wrong
+    if any(isinstance(cause, (URLError, HTTPException)) for cause in _chain(error)):
+        return _explain_network(error)
     origin = _origin_in_worker(str(error)) or _origin(error)
     if _is_memory(origin):
         return (
@@ -126,6 +134,18 @@ def _origin_in_worker(text: str) -> _Origin | None:
 
 def _is_memory(origin: _Origin) -> bool:
     return origin.kind in ('OutOfMemoryError', 'MemoryError') or "can't allocate memory" in origin.message
+
+
+def _explain_network(error: Exception) -> str:
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    texts = (frame.f_locals.get(name) for frame in reversed(frames) for name in ('url', 'filename', 'address'))
+    address = next((text for text in texts if isinstance(text, str) and '://' in text), 'an address')
+    return (
+        f'{address} cannot be fetched ({getattr(error, "reason", None) or error}). Without network, train from weights '
+        'on this disk (--cfg-options load_from=FILE model.backbone.init_cfg=None, or '
+        'model.backbone.init_cfg.checkpoint=FILE for the backbone alone), or from random ones '
+        '(model.backbone.init_cfg=None), which needs many images and a long training'
+    )
 
 
 def _explain_import(error: ImportError, cfg: Any) -> str:

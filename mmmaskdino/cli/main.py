@@ -15,14 +15,17 @@ from mmmaskdino.version import __version__
 
 INTERRUPTED = 130  # what shells report of a program that was ended with Ctrl-C
 COMMANDS = {
+    'quickstart': 'from a folder of photographs to a trained small model and its pictures',
     'train': 'train a model',
     'test': 'evaluate weights, also with test-time augmentation',
     'predict': 'pictures and result files for images, folders and videos',
     'models': 'list models by name, fetch them, check what they reach',
+    'configs': 'list the configs that come with the package',
     'data': 'check or divide a dataset, or write a config for it',
     'convert': 'convert released weights, and back',
     'export': 'write a model as ONNX, checked, for other runtimes',
     'page': 'try a model in the browser',
+    'serve': 'answer requests by HTTP with results',
     'doctor': 'show what is installed, what is missing and what fixes it',
 }
 # Scripts of `tools`, which come with the package: command -> script, what it does.
@@ -35,7 +38,8 @@ TOOLS = {
     'memory': ('analysis_tools/get_memory.py', 'the batch that fits a GPU, estimated on the CPU'),
     'publish': ('model_converters/publish_model.py', 'weights for others, without what only training needs'),
 }
-LIGHT = ('doctor', 'data', 'models')  # work with files alone, without the seconds that importing models takes
+# Work with files alone, without the seconds that importing models takes.
+LIGHT = ('configs', 'doctor', 'data', 'models', 'quickstart')
 EPILOG = """\
 mmmaskdino COMMAND --help shows the options of a command. A first round with one's own data:
 
@@ -172,6 +176,6 @@ def _module(command: str) -> ModuleType:
 
 
 def _command_list() -> str:
-    lines = [f'  {name:10}{what}\n' for name, what in COMMANDS.items()]
-    lines += [f'  {name:10}{what}\n' for name, (_, what) in TOOLS.items()]
+    lines = [f'  {name:12}{what}\n' for name, what in COMMANDS.items()]
+    lines += [f'  {name:12}{what}\n' for name, (_, what) in TOOLS.items()]
     return f'commands:\n{"".join(lines)}\n'

@@ -6,8 +6,9 @@
   mmmaskdino predict photos/ --config CONFIG --weights WEIGHTS --draw instances --score-thr 0.5
   mmmaskdino predict scene.tif --tiles 1024 --overlap 0.2 --save instances panoptic
 
-SOURCE is an image or video, a folder (and its subfolders), a pattern of names in quotes, a text file (.txt) with one of
-these per line, an http(s) address, or - for an image from the standard input.
+SOURCE is an image or video, a folder (and its subfolders), a pattern of names in quotes, an archive (.zip, .tar, or
+several as 'shard-{000..127}.tar'), a text file (.txt) with one of these per line, an http(s) address of an image, the
+address of a bucket's folder, archive or image (s3://..., with s3fs), or - for an image from the standard input.
 
 What --save writes into the folder of --out:
   pictures    pictures/NAME.jpg; of a video pictures/NAME.mp4
@@ -16,12 +17,15 @@ What --save writes into the folder of --out:
   semantic    semantic/NAME.png: class indices; semantic_classes.txt: their names
 
 A line says what was found in each image. An image without results is named with the reason at the end, the others are
-done, and the exit status is 1.
+done, and the exit status is 1. The same command again does what is missing. Several processes share the images:
+
+  torchrun --nproc-per-node 4 -m mmmaskdino predict photos/ ...        srun -n 16 mmmaskdino predict photos/ ...
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +40,7 @@ from mmmaskdino.cli.arguments import (
     check_tiles_arguments,
     chosen_model,
 )
+from mmmaskdino.cli.faults import faults_as_messages
 from mmmaskdino.cli.messages import errors_as_messages
 from mmmaskdino.devices import check_name
 from mmmaskdino.plain_text import printable
@@ -51,7 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('sources', nargs='+', metavar='SOURCE', help='what to predict for, see above')
     add_model_arguments(parser)
     parser.add_argument('--out', default='results', help='folder of the results (default: %(default)s)')
-    parser.add_argument('--overwrite', action='store_true', help='replace results of an earlier run in --out')
+    parser.add_argument(
+        '--overwrite',
+        action='store_true',
+        help='make all results anew; without it the same command goes on with what is missing in --out',
+    )
     parser.add_argument('--quiet', action='store_true', help='no line for each image')
     parser.add_argument(
         '--save',
@@ -60,6 +69,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=['pictures'],
         metavar='RESULT',
         help='what to write, of those above; only these results are computed (default: pictures)',
+    )
+    parser.add_argument(
+        '--format',
+        choices=('coco', 'parquet'),
+        default='coco',
+        help='of the results that are no pictures; parquet: all in results.parquet, a row per image, masks as RLE '
+        '(default: %(default)s)',
     )
     parser.add_argument(
         '--draw',
@@ -81,7 +97,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='masks of things end where their box, grown by this share of its size on each side, ends, against stray '
         'parts: 0.1, for example; default: as in the config',
     )
-    parser.add_argument('--batch-size', type=int, default=1, help='images per forward pass (default: %(default)s)')
+    parser.add_argument(
+        '--batch-size', type=int, default=1, help='images of like size per forward pass, at most (default: %(default)s)'
+    )
+    parser.add_argument(
+        '--workers',
+        type=int,
+        default=2,
+        help='threads that read the next images while the model works, and results are written meanwhile; 0: one after '
+        'another, in the least memory (default: %(default)s)',
+    )
+    parser.add_argument('--compile', action='store_true', help='compile the model first (torch.compile)')
     parser.add_argument(
         '--max-megapixels', type=float, default=256, help='larger images are rejected (default: %(default)s)'
     )
@@ -117,19 +143,31 @@ def check_arguments(args: argparse.Namespace) -> None:
         check_tiles_arguments(args)
         args.found = find_images(args.sources, result_folders(Path(args.out)))
         check_replaced(args.found, Path(args.out), args.save, args.overwrite)
+        if args.format == 'parquet' and importlib.util.find_spec('pyarrow') is None:
+            raise ValueError('--format parquet needs pyarrow: pip install "mmmaskdino[parquet]"')
         chosen_model(args)
 
 
 def run(args: argparse.Namespace) -> int:
     """Predict, say what became of the images, and return the exit status."""
+    from mmmaskdino.apis.inference.processes import joined_processes
+
+    with faults_as_messages(), joined_processes() as number:
+        return _predict(args, number)
+
+
+def _predict(args: argparse.Namespace, number: int | None) -> int:
+    """Predict, as one of several processes of this machine if it has a number."""
     from mmmaskdino.apis.inference import Limits, Predictor, predict_files
+    from mmmaskdino.apis.inference.processes import is_first
+    from mmmaskdino.devices import nth_device
     from mmmaskdino.progress import progress_callback
 
     wanted = {*args.save, args.draw} - {'pictures', None}
     with errors_as_messages(ValueError, OSError):
         predictor = Predictor(
             *chosen_model(args),
-            device=args.device,
+            device=args.device if args.device or number is None else nth_device(number),
             kinds=sorted(wanted) or None,
             score_thr=args.score_thr,
             max_per_image=args.max_per_image,
@@ -144,8 +182,10 @@ def run(args: argparse.Namespace) -> int:
             tiles=args.tiles,
             overlap=args.overlap,
         )
-        if args.tiles is not None:
+        if args.tiles is not None and is_first():
             predictor.on_tile = _tile_progress()
+        if args.compile:
+            predictor.compile()
         summary = predict_files(
             predictor,
             args.found,
@@ -154,11 +194,14 @@ def run(args: argparse.Namespace) -> int:
             draw=args.draw,
             batch_size=args.batch_size,
             max_side=args.picture_side,
-            on_progress=None if args.tiles is not None else progress_callback(),
+            on_progress=progress_callback() if is_first() and args.tiles is None else None,
             on_result=None if args.quiet else _print_outcome,
             overwrite=args.overwrite,
+            result_format=args.format,
+            workers=args.workers,
         )
-    _print_summary(summary, predictor, args.out)
+    if is_first():
+        _print_summary(summary, predictor, args.out)
     return int(bool(summary.failures))
 
 
@@ -195,14 +238,15 @@ def _print_outcome(outcome: Outcome) -> None:
 
 
 def _print_summary(summary: Summary, predictor: Predictor, out: str) -> None:
-    print(f'{summary.num_done} image(s) done, {len(summary.failures)} without results; results in {out}')
+    before = f', {summary.num_before} were there' * bool(summary.num_before)
+    print(f'{summary.num_done} image(s) done{before}, {len(summary.failures)} without results; results in {out}')
     if summary.others:
         shown = ', '.join(summary.others[:10]) + (', ...' if len(summary.others) > 10 else '')
         print(f'note: {len(summary.others)} file(s) are no images by their suffix: {printable(shown)}', file=sys.stderr)
     if summary.num_empty:
         hint = '; a lower --score-thr shows less certain objects' * ('instances' in predictor.kinds)
         print(f'note: nothing was found in {summary.num_empty} image(s){hint}', file=sys.stderr)
-    for remark in predictor.remarks.lines():
+    for remark in summary.remarks:
         print(f'note: {printable(remark)}', file=sys.stderr)
     for failure in summary.failures:
         reason = printable(failure.reason.removeprefix(f'{failure.name}: '))

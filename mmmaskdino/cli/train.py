@@ -1,6 +1,7 @@
 """Train a model.
 
   mmmaskdino train configs/maskdino/maskdino_r50_coco_instance.py --amp
+  mmmaskdino train pets.py --load-from maskdino_r50_coco_instance
   mmmaskdino train CONFIG --resume
   mmmaskdino train CONFIG --cfg-options train_dataloader.batch_size=4 randomness.seed=1
 
@@ -12,8 +13,14 @@ import os
 
 from mmmaskdino.cli.arguments import add_run_arguments
 from mmmaskdino.cli.faults import faults_as_messages
-from mmmaskdino.cli.messages import errors_as_messages
-from mmmaskdino.hub import find_config
+from mmmaskdino.cli.messages import CommandError, errors_as_messages
+from mmmaskdino.hub import FetchError, find_config, find_start
+from mmmaskdino.hub.table import SCHEME
+
+WITHOUT_FETCHING = """\
+a training can start without these weights, too:
+  from those of a model that is on this disk:  --load-from work_dirs/NAME (or a file)
+  with a random backbone, which takes longer:  --cfg-options model.backbone.init_cfg=None"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,13 +40,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='CHECKPOINT',
         help='go on from this checkpoint or, without a path, from the last one in the work dir if there is one',
     )
+    parser.add_argument(
+        '--load-from',
+        metavar='WEIGHTS',
+        help='weights of a whole model to start from, instead of those of the backbone: name of a model (mmmaskdino '
+        'models), work directory, checkpoint file or URL; classes are matched by name',
+    )
     add_run_arguments(parser)
 
 
 def check_arguments(args: argparse.Namespace) -> None:
-    """Reject a config that does not exist."""
+    """Reject a config or weights that do not exist."""
     with errors_as_messages(ValueError):
         find_config(args.config)
+        named = str((args.cfg_options or {}).get('load_from', ''))
+        if args.load_from or named.startswith(SCHEME):
+            find_start(args.load_from or named)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,5 +67,8 @@ def run(args: argparse.Namespace) -> int:
     with faults_as_messages():
         cfg = build_train_config(args)
     with faults_as_messages(cfg), guarded_run():
-        train(cfg)
+        try:
+            train(cfg)
+        except FetchError as error:
+            raise CommandError(f'{error}\n{WITHOUT_FETCHING}') from error
     return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -13,10 +13,8 @@ import torch.nn.functional as F
 from mmengine.config import Config
 from PIL import Image
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
-from mmmaskdino.models.layers.query_init import EncoderQuerySelection
-from mmmaskdino.structures import Shape
+from mmmaskdino.structures import QueryInit, Shape
 
 from .comparison import TOLERANCE, compare_raw, compare_results
 from .network import INPUTS, STRIDE, ExportedNetwork
@@ -149,29 +147,24 @@ def selection_margin(network: ExportedNetwork, item: CheckInput) -> float:
     return _run_network(network, item)[1]
 
 
-class _FirstTopk(TorchFunctionMode):
-    """Looks at the first choice of the best k of many: the query selection."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.margin: float | None = None
-
-    def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if func in (Tensor.topk, torch.topk) and self.margin is None:
-            scores, k = args[0].flatten(), args[1]
-            self.margin = float('inf') if k >= len(scores) else float(-scores.topk(k + 1).values[-2:].diff())
-        return result
-
-
 def _run_network(network: ExportedNetwork, item: CheckInput) -> tuple[dict[str, np.ndarray], float]:
     """Outputs by name, and the margin of the query selection."""
-    with _FirstTopk() as watched:
+    starts: list[QueryInit] = []
+    hook = network.head.query_init.register_forward_hook(lambda module, args, start: starts.append(start))
+    try:
         outputs = network(item.images, item.image_size)
-    # Learned queries are not selected; the first choice is that of instances then.
-    is_selection = isinstance(network.head.query_init, EncoderQuerySelection)
+    finally:
+        hook.remove()
     outputs = {name: output.numpy() for name, output in zip(network.output_names, outputs, strict=True)}
-    return outputs, watched.margin if is_selection else float('inf')
+    return outputs, _margin(starts[0])
+
+
+def _margin(start: QueryInit) -> float:
+    num_selected = start.content.shape[1]
+    if start.scores is None or num_selected == start.scores.shape[1]:
+        return float('inf')
+    last, following = start.scores[0].topk(num_selected + 1).values[-2:].tolist()
+    return last - following
 
 
 def _compare(network: ExportedNetwork, run: Runner, runtime: str, item: CheckInput) -> Agreement:

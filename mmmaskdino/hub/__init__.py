@@ -5,7 +5,7 @@ Imports no torch: a name that is mistyped, a file that is missing or a list of a
 
 from .cache import cached_model, fetch_model, local_weights
 from .download import FetchError
-from .resolve import ModelFiles, find_config, find_weights, resolve_model
+from .resolve import ModelFiles, find_config, find_start, find_weights, resolve_model
 from .table import Entry, find_entry, read_table
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     'fetch_model',
     'find_config',
     'find_entry',
+    'find_start',
     'find_weights',
     'local_weights',
     'read_table',

@@ -177,6 +177,6 @@ def _convert(entry: Entry, original: Path, path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, content: bytes | str) -> None:
-    from mmmaskdino.engine.atomic_backend import AtomicLocalBackend
+    from mmmaskdino.engine.checkpoints import AtomicLocalBackend
 
     AtomicLocalBackend().put(content.encode() if isinstance(content, str) else content, path)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .cache import cached_model, check_model_reachable
-from .table import SCHEME, Entry, did_you_mean, find_entry, read_table, read_table_file, shipped_configs
+from .table import BACKBONE, SCHEME, Entry, did_you_mean, find_entry, read_table, read_table_file, shipped_configs
 
 PUBLISHED = 'models.yml'  # the table that a published folder holds
 SUFFIXES = ('.pth', '.pt', '.pkl')
@@ -97,7 +97,7 @@ def _resolve_alone(model: str) -> ModelFiles:
 
 def _of_entry(entry: Entry) -> ModelFiles:
     if not entry.is_model:
-        use = 'model.backbone.init_cfg.checkpoint' if entry.task == 'backbone' else 'load_from'
+        use = 'model.backbone.init_cfg.checkpoint' if entry.task == BACKBONE else 'load_from'
         raise ValueError(
             f'{entry.name} is no whole model ({entry.task}): to start a training from it, set '
             f'{use}={SCHEME}{entry.name} in the config'
@@ -138,6 +138,18 @@ def find_weights(weights: str | Path) -> tuple[str, str]:
         return SCHEME + find_entry(name).name, ''
     found = ', '.join(sorted(str(p) for p in path.parent.glob('*') if p.suffix in SUFFIXES)) or 'none'
     raise ValueError(f'checkpoint {name} does not exist{did_you_mean(name, table)}; checkpoints in its folder: {found}')
+
+
+def find_start(weights: str | Path) -> tuple[str, str]:
+    """Weights that the training of a whole model can start from; arguments and returns of :func:`find_weights`.
+
+    Raises:
+        ValueError: There are none, or they are those of a backbone, of which mmengine would load nothing, silently.
+    """
+    address, remark = find_weights(weights)
+    if address.startswith(SCHEME) and find_entry(address).task == BACKBONE:
+        _of_entry(find_entry(address))  # which says how to use them
+    return address, remark
 
 
 def _has_scheme(address: str) -> bool:

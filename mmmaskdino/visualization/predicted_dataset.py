@@ -21,6 +21,7 @@ from mmengine.structures import BaseDataElement
 import mmmaskdino  # noqa: F401  registers the model
 from mmmaskdino.datasets import LoadCocoPanopticAnnotations
 from mmmaskdino.devices import choose_device
+from mmmaskdino.hub import find_config
 
 from .comparison import panoptic_ground_truth
 
@@ -59,7 +60,7 @@ class PredictedDataset:
         # Loaded late: what predicts imports what draws.
         from mmmaskdino.apis.inference.model import build_model
 
-        cfg = Config.fromfile(config)
+        cfg = Config.fromfile(find_config(config))
         cfg.merge_from_dict(dict(options or {}))
         init_default_scope(cfg.get('default_scope', 'mmdet'))
         return cls(DATASETS.build(cfg.test_dataloader.dataset), build_model(cfg, checkpoint, choose_device(device)))

@@ -49,3 +49,10 @@ def test_a_saved_config_is_read_without_running_it(project_root, tmp_path):
 def test_what_is_more_than_values_is_rejected(text):
     with pytest.raises(ValueError, match='the config in a.pth was not read: .*give the config as a file'):
         PlainConfig.read(text, 'a.pth')
+
+
+@pytest.mark.parametrize('kind', ['os.system', 'mmengine.rmtree', 'mmengine.fileio.io.rmtree', 'mmdet.apis.X', 'open'])
+def test_types_that_are_no_classes_are_rejected(kind):
+    """mmengine imports and calls whatever a name with dots stands for."""
+    with pytest.raises(ValueError, match=f'type {kind!r} is no name of a registered class'):
+        PlainConfig.read(f"model = dict(parts=[dict(type='{kind}', command='touch was_here')])", 'a.pth')

@@ -108,3 +108,29 @@ def test_epochs_with_an_endless_sampler_are_rejected(sampler: str, is_endless: b
 def test_iterations_may_have_an_endless_sampler() -> None:
     loop = SimpleNamespace(dataloader=SimpleNamespace(sampler=InfiniteSampler(range(5))))
     check_epochs_end(loop)
+
+
+MODEL = "model = dict(backbone=dict(init_cfg=dict(checkpoint='torchvision://resnet50')))\n"
+
+
+def test_weights_of_a_whole_model_replace_those_of_the_backbone(build: Any, checkpoint: Path) -> None:
+    for weights, expected in (('maskdino_r50_coco_instance',) * 2, (str(checkpoint.parent), str(checkpoint))):
+        cfg = build(MODEL, '--load-from', weights)
+        assert cfg.load_from.removeprefix('maskdino://') == expected and cfg.model.backbone.init_cfg is None
+    for weights in ('maskdino://dino_r50_coco_12e', str(checkpoint.parent)):
+        cfg = build(MODEL, '--cfg-options', f'load_from={weights}')
+        assert cfg.load_from in (weights, str(checkpoint)) and cfg.model.backbone.init_cfg
+
+
+@pytest.mark.parametrize('arguments', [('--load-from', '{}'), ('--cfg-options', 'load_from=maskdino://{}')])
+def test_what_a_training_cannot_start_from(build: Any, arguments: tuple[str, str]) -> None:
+    """mmengine would load nothing of it and say so in a line of the log."""
+    for name, message in (('resnet50_imagenet', 'init_cfg.checkpoint='), ('maskdino_r50_coco', 'did you mean')):
+        with pytest.raises(ValueError, match=message):
+            build(MODEL, *(part.format(name) for part in arguments))
+
+
+def test_resume_from_another_work_directory(build: Any, checkpoint: Path, tmp_path: Path) -> None:
+    assert build('', '--resume', str(checkpoint.parent)).load_from == str(checkpoint)
+    with pytest.raises(ValueError, match='does not exist'):
+        build('', '--resume', str(tmp_path))

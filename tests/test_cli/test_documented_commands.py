@@ -13,8 +13,10 @@ from mmmaskdino.cli.main import COMMANDS, build_parser
 
 
 def documented_commands(text: str) -> list[str]:
-    """The lines of a text that begin with a command, continued lines joined."""
+    """The lines of a text that begin with a command, continued lines joined and variables replaced."""
     joined = re.sub(r'\\\n\s*', ' ', text)
+    for name, value in re.findall(r'(?m)^([A-Z]+)="?([^"\n]+)"?$', joined):
+        joined = joined.replace(f'${name}', value)
     return re.findall(rf'(?m)^\s*(mmmaskdino (?:{"|".join(COMMANDS)})\b.*)$', joined)
 
 

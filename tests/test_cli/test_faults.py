@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import re
+from http.client import HTTPException
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
-from mmengine.registry import HOOKS
+from mmengine.registry import HOOKS, MODELS, DefaultScope
 from torch.utils.data import DataLoader, Dataset
 
+from mmmaskdino.apis import Predictor, load_config
 from mmmaskdino.cli.faults import explain, faults_as_messages
 from mmmaskdino.cli.messages import CommandError
 from mmmaskdino.datasets.files import DataError, read_file
@@ -71,7 +75,7 @@ def test_several_lines_stay_several_lines() -> None:
 
 def test_faults_of_a_config_that_mmengine_finds() -> None:
     assert explain(error_of(HOOKS.build, dict(type='NoSuchHook'))).startswith('NoSuchHook is not in the')
-    assert "unexpected keyword argument 'colour'" in explain(
+    assert "NonFiniteHook the argument 'colour', which it does not take" in explain(
         error_of(HOOKS.build, dict(type='NonFiniteHook', colour=1))
     )
 
@@ -115,3 +119,43 @@ def test_the_trace_is_in_the_log_file_alone(tmp_path: Path, capsys: pytest.Captu
     text = path.read_text()
     assert text.count('Traceback') >= 2 and 'DataError: none.jpg' in text and 'ValueError: of a program' in text
     assert 'Traceback' not in ''.join(capsys.readouterr())
+
+
+def build(key: str, value: object) -> None:
+    cfg = load_config('maskdino_r18_shapes_panoptic', {key: value})
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        MODELS.build(cfg.model)
+
+
+@pytest.mark.parametrize(
+    ('key', 'expected'),
+    [
+        ('model.panoptic_head.decoder.num_layer', "MaskDINOTransformerDecoder .* 'num_layer', .* mean num_layers"),
+        ('model.panoptic_head.query_init.num_querie', 'EncoderQuerySelection .* did you mean num_queries'),
+        ('model.backbone.dept', 'ResNet .* did you mean depth'),
+        ('model.panoptic_head.xyz', "MaskDINOHead the argument 'xyz', which it does not take; it takes .*criterion"),
+    ],
+)
+def test_a_misspelt_key_inside_the_config(key: str, expected: str) -> None:
+    assert re.search(expected, explain(error_of(build, key, 1)))
+
+
+def test_a_misspelt_key_is_an_error_for_people_in_prediction_too(tmp_path: Path) -> None:
+    torch.save(dict(state_dict={'a': torch.zeros(1)}), tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match='did you mean num_layers'):
+        Predictor(
+            'maskdino_r18_shapes_panoptic',
+            tmp_path / 'a.pth',
+            device='cpu',
+            cfg_options={'model.panoptic_head.decoder.num_layer': 2},
+        )
+
+
+@pytest.mark.parametrize('error', [URLError('[Errno -2] Name or service not known'), HTTPException('reset')])
+def test_weights_that_cannot_be_fetched(error: Exception) -> None:
+    def fetch(url: str) -> None:
+        raise error
+
+    message = explain(error_of(fetch, 'https://example.org/resnet50.pth'))
+    assert message.startswith('https://example.org/resnet50.pth cannot be fetched (')
+    assert 'load_from=FILE' in message and '\n' not in message

@@ -21,9 +21,23 @@ from mmmaskdino.apis.launch import load_config
 from mmmaskdino.cli.main import COMMANDS, TOOLS, build_parser
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = [ROOT / 'README.md', ROOT / 'configs' / 'maskdino' / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
+DOCUMENTS = [
+    *sorted(ROOT.glob('*.md')),
+    ROOT / '.github' / 'PULL_REQUEST_TEMPLATE.md',
+    ROOT / 'configs' / 'maskdino' / 'README.md',
+    *sorted((ROOT / 'docs').glob('*.md')),
+]
+# What has a command is spelt in no other way; shell scripts are started by bash, launchers as in all of OpenMMLab.
+OTHER_SPELLINGS = {
+    r'tools/(train|test)\.py': 'mmmaskdino train or mmmaskdino test',
+    r'convert_checkpoint\.py': 'mmmaskdino convert',
+    r'deployment/export\.py': 'mmmaskdino export',
+    r'python -m mmmaskdino': 'mmmaskdino COMMAND',
+    r'(?m)^\s*(\./)?(tools|\.ci)/(quickstart|run_tests|setup_env|build_docs|coverage)\.sh': 'bash tools/NAME.sh',
+    r'bash tools/(dist|slurm)_\w+\.sh': 'tools/NAME.sh',
+}
 # Programs of others; their options are not ours to check.
-OTHER_PROGRAMS = {'mim', 'python3.11', 'source', 'tensorboard', 'trtexec'}
+OTHER_PROGRAMS = {'docker', 'mim', 'pre-commit', 'python3.11', 'source', 'tensorboard', 'trtexec'}
 # Launchers: the arguments they need, the places of those that are their own, and the script that gets the others.
 LAUNCHERS = {
     'dist_train.sh': (2, {1}, 'train.py'),
@@ -64,6 +78,14 @@ def read_commands(path: Path) -> Iterator[Command]:
     text = re.sub(r'(?ms)^ *```.*?^ *```', '', path.read_text())
     for code in re.findall(r'`((?:mmmaskdino|python|bash|tools/\S+\.(?:sh|py)) [^`]+)`', text):
         yield Command(path.name, tuple(word for word in shlex.split(code) if word != '...'), is_whole=False)
+
+
+def other_spellings(text: str) -> list[str]:
+    """What a text spells in another way than the rest, and the right way."""
+    found = [
+        (match[0].strip(), right) for other, right in OTHER_SPELLINGS.items() for match in re.finditer(other, text)
+    ]
+    return [f'{match} should be {right}' for match, right in found]
 
 
 class _Captured(Exception):  # noqa: N818, it is no error
@@ -215,6 +237,24 @@ def test_commands(path: Path) -> None:
             check(command)
         except ValueError as error:
             pytest.fail(f'{command.place}: {" ".join(command.words)}: {error}')
+
+
+@pytest.mark.parametrize('path', DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_each_command_has_one_spelling(path: Path) -> None:
+    assert other_spellings(path.read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ('text', 'right'),
+    [
+        ('python tools/train.py CONFIG', 'mmmaskdino train'),
+        ('`python -m mmmaskdino doctor`', 'mmmaskdino COMMAND'),
+        ('```bash\ntools/run_tests.sh\n```', 'bash tools/NAME.sh'),
+        ('bash tools/dist_train.sh CONFIG 8', 'tools/NAME.sh'),
+    ],
+)
+def test_another_spelling_is_found(text: str, right: str) -> None:
+    assert [right in fault for fault in other_spellings(text)] == [True]
 
 
 def test_commands_are_found() -> None:

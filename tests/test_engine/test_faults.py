@@ -74,8 +74,11 @@ def test_an_optimiser_that_calls_no_hooks(make_runner):
     """As all of them once torch.compile of torch 2.1 was used."""
 
     class Unhooked(torch.optim.SGD):
+        @torch.no_grad()
         def step(self):
-            return super().step.__wrapped__(self)
+            for parameter in self.param_groups[0]['params']:
+                if parameter.grad is not None:
+                    parameter -= parameter.grad
 
         step.hooked = True  # torch's mark
 

@@ -7,6 +7,7 @@ from PIL import Image
 
 from mmmaskdino.export import check
 from mmmaskdino.export.check import fitted, random_input, read_photo, selection_margin
+from mmmaskdino.structures import QueryInit
 
 
 @pytest.mark.parametrize(
@@ -51,3 +52,10 @@ def test_the_clearest_of_the_generated_images_is_taken(make_network, monkeypatch
 def test_learned_queries_are_not_selected(make_network):
     _, network = make_network('semantic')
     assert selection_margin(network, random_input(network, (96, 128), (96, 128))) == float('inf')
+
+
+@pytest.mark.parametrize(('num_queries', 'margin'), [(1, 1.0), (2, 0.25), (3, float('inf'))])
+def test_the_margin_is_that_of_the_last_selected_token(num_queries, margin):
+    scores = torch.tensor([[0.5, 1.75, 0.75]])
+    start = QueryInit(torch.zeros(1, num_queries, 4), torch.zeros(1, num_queries, 4), None, None, scores)
+    assert check._margin(start) == margin

@@ -45,7 +45,7 @@ def load(name):
         pytest.importorskip('mmpretrain')
     cfg = Config.fromfile(CONFIGS / f'{name}.py')
     cfg.model.backbone.update(
-        dict(pretrained=False) if cfg.model.backbone.type == 'TimmBackbone' else dict(init_cfg=None)
+        dict(init_cfg=None, **(dict(pretrained=False) if cfg.model.backbone.type == 'TimmBackbone' else {}))
     )
     if cfg.model.data_preprocessor.get('size'):
         cfg.model.data_preprocessor.size = SIZE

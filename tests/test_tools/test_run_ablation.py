@@ -89,7 +89,7 @@ def test_schedule_shorter_than_the_warm_up(run_ablation, trainings):
 
 def test_unknown_config(run_ablation, capsys):
     assert run_ablation('configs/nowhere.py') == 2
-    assert 'there is no config configs/nowhere.py' in capsys.readouterr().err
+    assert 'config file configs/nowhere.py does not exist' in capsys.readouterr().err
 
 
 def test_work_dir_of_another_length(run_ablation, trainings, tmp_path):

@@ -14,6 +14,7 @@ PYTHON = """#!/usr/bin/env bash
 echo "$*"
 case "$*" in
   *ruff*) ;;
+  *mypy*) exit "${TYPES:-0}" ;;
   *) exit "${TESTS:-0}" ;;
 esac
 """
@@ -24,6 +25,7 @@ def run_tests(project_root: Path, tmp_path: Path) -> Callable[..., subprocess.Co
     """Runs the script; TESTS is the exit status of the tests, AUDIT that of the audit."""
     files = {
         '.venv/bin/python': PYTHON,
+        '.venv-classic/bin/python': PYTHON,
         'bin/chromium': '#!/bin/sh\n',  # so that no browser is installed
         'tools/setup_env.sh': 'exit 0\n',
         '.ci/audit_dependencies.sh': 'exit "$AUDIT"\n',
@@ -50,6 +52,11 @@ def test_all_tests_run_on_all_cores(run_tests, status: int) -> None:
     done = run_tests(TESTS=str(status))
     assert done.returncode == status
     assert f'-m pytest -n {len(os.sched_getaffinity(0))} ' in done.stdout
+
+
+def test_wrong_types_fail(run_tests) -> None:
+    assert run_tests(TYPES='1').returncode == 1
+    assert run_tests('classic', TYPES='1').returncode == 0, 'checked once, with the current packages'
 
 
 def test_arguments_go_to_pytest(run_tests) -> None:

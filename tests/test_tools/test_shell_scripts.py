@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = sorted([*(ROOT / 'tools').rglob('*.sh'), *(ROOT / '.ci').glob('*.sh'), ROOT / '.ci' / 'run'])
+SCRIPTS = sorted([*(ROOT / 'tools').rglob('*.sh'), *(path for path in (ROOT / '.ci').iterdir() if path.is_file())])
 
 
 @pytest.mark.parametrize('script', SCRIPTS, ids=lambda path: path.name)

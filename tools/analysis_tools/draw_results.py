@@ -13,7 +13,7 @@ from mmmaskdino.visualization.predicted_dataset import PredictedDataset, write_p
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file, or its name in the model zoo')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('out_dir', help='folder for one PNG per image, and contact_sheet.png with all of them')
     parser.add_argument('--num', type=int, default=8, help='number of images (default: %(default)s)')

@@ -21,7 +21,7 @@ from mmmaskdino.visualization.trace import TraceRecorder
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file, or its name in the model zoo')
     parser.add_argument('weights', help='checkpoint file or URL')
     parser.add_argument('image', help='image file')
     parser.add_argument('out_dir', help='folder for the pictures')

@@ -9,7 +9,7 @@ from mmengine.config import DictAction
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file, or the name of a peer of benchmark.py')
+    parser.add_argument('config', help='config file, its name in the model zoo, or the name of a peer of benchmark.py')
     parser.add_argument('--shape', type=int, nargs=2, default=[800, 1344], metavar=('H', 'W'), help='size of the image')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value changes of the config')
     return parser.parse_args()

@@ -19,7 +19,7 @@ CHECKPOINTED = ('backbone.with_cp', 'panoptic_head.pixel_decoder.with_cp', 'pano
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file of a detector')
+    parser.add_argument('config', help='config file of a detector, or its name in the model zoo')
     parser.add_argument('--shape', type=int, nargs=2, default=[1024, 1024], metavar=('H', 'W'), help='of the images')
     parser.add_argument('--with-cp', action='store_true', help=f'activation checkpointing: {", ".join(CHECKPOINTED)}')
     parser.add_argument('--amp', action='store_true', help='mixed precision')

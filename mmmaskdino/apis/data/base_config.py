@@ -8,6 +8,8 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
+from mmmaskdino.hub import find_config
+
 # Settings of transforms that are sizes of images in pixels. The first two are what an image has in the end.
 FINAL_SIZES = ('crop_size', 'size')
 SIZES = (*FINAL_SIZES, 'scale', 'scales', 'max_size')
@@ -18,16 +20,14 @@ class BaseConfig:
     """A config to inherit from.
 
     Args:
-        path: Its file.
+        path: Its file, or the name of a config of the model zoo.
 
     Raises:
         ValueError: It cannot be read or has no training data.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        if not path.is_file():
-            raise ValueError(f'the config to inherit from does not exist: {path}')
+        self.path = path = find_config(path)
         try:
             self.cfg = Config.fromfile(str(path), import_custom_modules=False)
         except Exception as error:  # it is code, and may raise anything

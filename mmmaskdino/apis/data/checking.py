@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
@@ -45,6 +46,7 @@ class SplitSummary:
         images: Images of each class.
         areas: Area of each object in pixels; of semantic data of each class in an image.
         objects_per_image: For each image; empty of semantic data.
+        box_sizes: Root of the area of each thing's box as a share of that of its image, 0 to 1.
         paths: Of the listed images.
         pixels: (256,) of each label of semantic data, as the files have them; None of other data.
         named: Whether the data or the user name the classes.
@@ -63,6 +65,7 @@ class SplitSummary:
     images: Counter = field(default_factory=Counter)
     areas: list[float] = field(default_factory=list)
     objects_per_image: list[int] = field(default_factory=list)
+    box_sizes: list[float] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     pixels: np.ndarray | None = None
     named: bool = True
@@ -228,9 +231,18 @@ def _count(summary: SplitSummary, labels: dict[int, int], images: dict[Any, dict
         seen.add((label, image_id))
         if (read_number(entry.get('area')) or 0) > 0:
             summary.areas.append(float(entry['area']))
+        if label < summary.num_things:
+            summary.box_sizes += _box_size(entry.get('bbox'), images[image_id])
     summary.images.update(label for label, _ in seen)
     summary.objects_per_image = list(per_image.values())
     summary.sizes = [(image['width'], image['height']) for image in images.values() if image is not None]
+
+
+def _box_size(box: Any, image: dict) -> list[float]:
+    """Root of a box's area as a share of that of its image; nothing for a box that is none."""
+    sides = [read_number(value) or 0 for value in box[2:]] if isinstance(box, (list, tuple)) else []
+    share = math.prod(sides) / (image['width'] * image['height']) if len(sides) == 2 else 0
+    return [min(math.sqrt(share), 1.0)] if share > 0 else []
 
 
 def _read_images(

@@ -11,12 +11,42 @@ from pathlib import Path
 import numpy as np
 
 from mmmaskdino.datasets.annotation_report import as_json
-from mmmaskdino.datasets.files import IMAGE_SUFFIXES, is_leftover
+from mmmaskdino.datasets.files import IMAGE_SUFFIXES, DataError, is_leftover
 from mmmaskdino.datasets.label_values import IGNORED
 
 from .checking import SplitSummary
 
 MAX_LISTED = 10
+
+
+def choose_parts(summaries: Sequence[SplitSummary]) -> tuple[SplitSummary, SplitSummary]:
+    """The parts to train on and to evaluate.
+
+    Args:
+        summaries: Of all parts, all of one kind.
+
+    Returns:
+        That named 'train' (or the only one), and that named 'val' (or 'test', or else the first).
+
+    Raises:
+        DataError: None is named so, or several are.
+    """
+    by_name = {summary.split.name: summary for summary in summaries}
+    train = by_name.get('train') or (summaries[0] if len(summaries) == 1 else None)
+    if train is None:
+        raise DataError(
+            f"none of the parts {sorted(by_name)} is called 'train'; name files or folders train and val, or give one "
+            'annotation file as PATH (and another with --val)'
+        )
+    val = by_name.get('val') or by_name.get('test') or train
+    for name in {train.split.name, val.split.name}:
+        sources = [str(summary.split.source) for summary in summaries if summary.split.name == name]
+        if len(sources) > 1:
+            raise DataError(
+                f"more than one part is called '{name}': {', '.join(sources)}; give one annotation file as PATH and "
+                'another with --val'
+            )
+    return train, val
 
 
 def compare_parts(summaries: Sequence[SplitSummary], whole_folder: bool) -> None:

@@ -11,16 +11,16 @@ from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
-import mmmaskdino
 from mmmaskdino.datasets.files import DataError
+from mmmaskdino.hub.table import configs_folder
 from mmmaskdino.memory_model import TrainingMemory
 from mmmaskdino.plain_text import literal
 
 from .base_config import BaseConfig
 from .checking import SplitSummary
-from .comparison import find_differences, find_unused_classes
+from .comparison import choose_parts, find_differences, find_unused_classes
+from .small_recipe import SmallRecipe
 
-CONFIGS = Path(mmmaskdino.__file__).parent / '.mim' / 'configs' / 'maskdino'
 BASES = dict(
     instance='maskdino_r50_coco_instance_12e.py',
     detection='maskdino_r50_coco_detection.py',
@@ -29,16 +29,22 @@ BASES = dict(
 )
 # Of maskdino_r50_coco_instance.py in float32, as tools/analysis_tools/get_memory.py measures it.
 R50_MEMORY = TrainingMemory(fixed=838_796_452, per_image=218_327_871, per_pixel=3549.595)
+SMALL_BASES = dict(
+    instance='maskdino_efficientnet-lite0_coco_instance.py', panoptic='maskdino_efficientnet-lite0_coco_panoptic.py'
+)
 SMALLER_SIDES = (1024, 768, 512)  # of training images where those of the base do not fit; the first that does
+SIDES_OF_FILES = (256, 384, 512, 768)  # where the files are small: the first that has twice their side
 MIN_SIDE = 32  # the stride of the coarsest features
 VOID = 255  # the label of pixels without class in the recipes
 BASE_BATCH_SIZE, BASE_LR = 16, 1e-4  # of the published recipes
 MIN_ITERS, MIN_EPOCHS = 5000, 12
 NUM_EVALUATIONS = 10
+STEPS_OF_EVALUATION, STEPS_OF_CHECKPOINT = 1000, 250  # of the small model: about, at most
 MAX_LINE = 120
 BASE_PIPELINE = '_base_.train_dataloader.dataset.pipeline'
 _PIPELINE = ', pipeline=train_pipeline'
 _BOXES = ', with_masks=False'
+_HEAD = '**head, '
 _Changes = dict[str, dict[str, Any]]
 
 
@@ -51,9 +57,10 @@ class TrainingPlan:
         num_gpus: GPUs.
         epochs: None for 12, or more where those are fewer than 5000 iterations.
         load_from: Weights to start from.
-        base: Config to inherit from; None for the R50 one of the dataset's kind.
+        base: Config to inherit from, a file or a name of the model zoo; None for the R50 one of the dataset's kind.
         image_side: The longer side of the training images in pixels; None for that of the base, or less where memory is
             short.
+        small: Sizes and numbers of the small model, to train that; memory, epochs and side are not looked at then.
 
     Raises:
         ValueError: A number is too small.
@@ -65,8 +72,11 @@ class TrainingPlan:
     load_from: str | None = None
     base: Path | None = None
     image_side: int | None = None
+    small: SmallRecipe | None = None
 
     def __post_init__(self) -> None:
+        if self.small and self.base:
+            raise ValueError('--small inherits from a config of its own; leave out --base or --small')
         for name, value, least in (
             ('--gpus', self.num_gpus, 1),
             ('--epochs', self.epochs, 1),
@@ -102,23 +112,28 @@ def write_config(summaries: Sequence[SplitSummary], plan: TrainingPlan, out: Pat
     """
     if out.suffix != '.py':
         raise ValueError(f'a config is a Python file, expected a name that ends with .py, got {out}')
-    train, val = _choose(summaries)
+    train, val = choose_parts(summaries)
     _check_parts(train, val)
     if train.split.kind == 'instance':
         unused = find_unused_classes(summaries)
         train = replace(train, classes=tuple(name for name in train.classes if name not in unused))
     kind = train.split.kind if train.has_masks else 'detection'
-    base = BaseConfig(plan.base or CONFIGS / BASES[kind])
+    base = BaseConfig(plan.base or configs_folder() / (_small_base(kind) if plan.small else BASES[kind]))
     base.check_kind(kind)
-    file_size = max(((h, w) for w, h in train.sizes), key=math.prod, default=(1, 1))
-    side, batch = choose_size(plan, base, file_size)
+    recipe = plan.small
+    if recipe:
+        side, batch, schedule = recipe.side, recipe.batch, _small_schedule_part(recipe, plan)
+    else:
+        file_size = max(((h, w) for w, h in train.sizes), key=math.prod, default=(1, 1))
+        side, batch = choose_size(plan, base, file_size)
+        schedule = _schedule_part(train.num_images, batch, plan)
     write = dict(panoptic=_panoptic_part, semantic=_semantic_part).get(kind, _instance_part)
-    part = write(train, val, batch, _pipeline_changes(base, side, train), base)
-    schedule = _schedule_part(train.num_images, batch, plan)
+    part = write(train, val, batch, _pipeline_changes(base, side, train, recipe), base, recipe)
+    steps = f'; {batch} images in a step of each of {plan.num_gpus} process(es)' * bool(recipe)
     root = _folder(str(train.split.root))
     text = '\n'.join(
         [
-            f'# {kind.capitalize()} data: {train.num_images} training images, {len(train.classes)} classes.',
+            f'# {kind.capitalize()} data: {train.num_images} training images, {len(train.classes)} classes{steps}.',
             f'_base_ = {literal(_path_from(base.path, out))}',
             f'data_root = {literal(root)}',
             *part.lines,
@@ -174,27 +189,9 @@ def _check_parts(train: SplitSummary, val: SplitSummary) -> None:
         raise DataError('\n'.join(problems))
 
 
-def _choose(summaries: Sequence[SplitSummary]) -> tuple[SplitSummary, SplitSummary]:
-    """The parts to train on and to evaluate."""
-    by_name = {summary.split.name: summary for summary in summaries}
-    train = by_name.get('train') or (summaries[0] if len(summaries) == 1 else None)
-    if train is None:
-        raise DataError(
-            f"none of the parts {sorted(by_name)} is called 'train'; name files or folders train and val, or give one "
-            'annotation file as PATH (and another with --val)'
-        )
-    val = by_name.get('val') or by_name.get('test') or train
-    for name in {train.split.name, val.split.name}:
-        sources = [str(summary.split.source) for summary in summaries if summary.split.name == name]
-        if len(sources) > 1:
-            raise DataError(
-                f"more than one part is called '{name}': {', '.join(sources)}; give one annotation file as PATH and "
-                'another with --val'
-            )
-    return train, val
-
-
-def _instance_part(train: SplitSummary, val: SplitSummary, batch: int, changes: _Changes, base: BaseConfig) -> Part:
+def _instance_part(
+    train: SplitSummary, val: SplitSummary, batch: int, changes: _Changes, base: BaseConfig, recipe: SmallRecipe | None
+) -> Part:
     parts = {
         name: dict(ann_file=s.split.ann_file, data_prefix=dict(img=_folder(s.split.image_dir)))
         for name, s in (('train', train), ('val', val))
@@ -204,9 +201,10 @@ def _instance_part(train: SplitSummary, val: SplitSummary, batch: int, changes: 
         _class_line('classes', train.classes),
         f'shared = dict(data_root=data_root, metainfo=dict(classes=classes{_replacing(base)}){masks})',
         *(f'{name} = {_call(values)}' for name, values in parts.items()),
-        f'model = dict(panoptic_head=dict(num_things_classes={len(train.classes)}))',
-        *_pipeline_lines(changes),
-        *_loader_lines(batch, ', filter_cfg=None' + _PIPELINE * bool(changes)),
+        *_head_lines(recipe),
+        f'model = dict(panoptic_head=dict({_HEAD * bool(recipe)}num_things_classes={len(train.classes)}))',
+        *_pipeline_lines(changes, recipe),
+        *_loader_lines(batch, ', filter_cfg=None' + _PIPELINE * bool(changes), is_small=bool(recipe)),
         "val_evaluator = dict(ann_file=data_root + val['ann_file'])",
         'test_evaluator = val_evaluator',
     ]
@@ -216,17 +214,21 @@ def _instance_part(train: SplitSummary, val: SplitSummary, batch: int, changes: 
         **({'train_dataloader.dataset.with_masks': False} if masks else {}),
         'val_evaluator.ann_file': _folder(str(val.split.root)) + val.split.ann_file,
         'model.panoptic_head.num_things_classes': len(train.classes),
+        **_head_values(recipe),
     }
     return Part(lines, values)
 
 
-def _panoptic_part(train: SplitSummary, val: SplitSummary, batch: int, changes: _Changes, base: BaseConfig) -> Part:
+def _panoptic_part(
+    train: SplitSummary, val: SplitSummary, batch: int, changes: _Changes, base: BaseConfig, recipe: SmallRecipe | None
+) -> Part:
     things, stuff = train.classes[: train.num_things], train.classes[train.num_things :]
     parts = {}
     for name, split in (('train', train.split), ('val', val.split)):
         prefix = dict(img=_folder(split.image_dir), seg=_folder(split.seg_dir or ''))
         parts[name] = dict(ann_file=split.ann_file, data_prefix=prefix)
-    model = [f'panoptic_head=dict(num_things_classes={len(things)}, num_stuff_classes={len(stuff)})']
+    numbers = f'num_things_classes={len(things)}, num_stuff_classes={len(stuff)}'
+    model = [f'panoptic_head=dict({_HEAD * bool(recipe)}{numbers})']
     if len(train.classes) > VOID:
         model.append(f'data_preprocessor=dict(seg_pad_value={len(train.classes)})')
     if not things:
@@ -237,9 +239,10 @@ def _panoptic_part(train: SplitSummary, val: SplitSummary, batch: int, changes: 
         _class_line('stuff', stuff),
         f'metainfo = dict({metainfo})',
         *(f'{name} = {_call(values)}' for name, values in parts.items()),
+        *_head_lines(recipe),
         f'model = dict({", ".join(model)})',
-        *_pipeline_lines(changes),
-        *_loader_lines(batch, _PIPELINE * bool(changes), 'data_root=data_root, metainfo=metainfo'),
+        *_pipeline_lines(changes, recipe),
+        *_loader_lines(batch, _PIPELINE * bool(changes), 'data_root=data_root, metainfo=metainfo', bool(recipe)),
         "files = dict(ann_file=data_root + val['ann_file'], seg_prefix=data_root + val['data_prefix']['seg'])",
         "val_evaluator = [dict(type='PanopticQualityMetric', **files), dict(type='PanopticIoUMetric', **files)]",
         'test_evaluator = val_evaluator',
@@ -251,11 +254,14 @@ def _panoptic_part(train: SplitSummary, val: SplitSummary, batch: int, changes: 
         'files.seg_prefix': _folder(str(val.split.root)) + _folder(val.split.seg_dir or ''),
         'model.panoptic_head.num_things_classes': len(things),
         'model.panoptic_head.num_stuff_classes': len(stuff),
+        **_head_values(recipe),
     }
     return Part(lines, values)
 
 
-def _semantic_part(train: SplitSummary, val: SplitSummary, batch: int, changes: _Changes, base: BaseConfig) -> Part:
+def _semantic_part(
+    train: SplitSummary, val: SplitSummary, batch: int, changes: _Changes, base: BaseConfig, recipe: SmallRecipe | None
+) -> Part:
     parts = {
         name: dict(
             img_suffix=split.img_suffix,
@@ -301,10 +307,11 @@ def _dataset_values(parts: Mapping[str, dict], metainfo: dict[str, Any]) -> dict
     return values
 
 
-def _loader_lines(batch: int, train_only: str = '', shared: str = '**shared') -> list[str]:
+def _loader_lines(batch: int, train_only: str = '', shared: str = '**shared', is_small: bool = False) -> list[str]:
+    val_only = ', pipeline=test_pipeline' * is_small
     return [
         f'train_dataloader = dict(batch_size={batch}, dataset=dict({shared}, **train{train_only}))',
-        f'val_dataloader = dict(dataset=dict({shared}, **val))',
+        f'val_dataloader = dict(dataset=dict({shared}, **val{val_only}))',
         'test_dataloader = val_dataloader',
     ]
 
@@ -334,13 +341,64 @@ def _schedule_part(num_images: int, batch: int, plan: TrainingPlan) -> Part:
     return Part(lines, values)
 
 
+def _small_base(kind: str) -> str:
+    if kind not in SMALL_BASES:
+        raise ValueError(
+            f'--small is a model for instances with masks and for panoptic data, the data are {kind}; leave out --small'
+        )
+    return SMALL_BASES[kind]
+
+
+def _head(recipe: SmallRecipe) -> dict[str, Any]:
+    return dict(
+        query_init=dict(num_queries=recipe.num_queries, proposal_sizes=list(recipe.proposal_sizes)),
+        denoising=dict(num_queries=recipe.num_queries),
+        criterion=dict(num_points=recipe.num_points, box_point_share=recipe.box_point_share),
+        box_prior=dict(type='BoxPrior') if recipe.box_prior else None,
+    )
+
+
+def _head_lines(recipe: SmallRecipe | None) -> list[str]:
+    return [f'head = {_call(_head(recipe))}'] if recipe else []
+
+
+def _head_values(recipe: SmallRecipe | None) -> dict[str, Any]:
+    """What of the small model must be read back from the config."""
+    if recipe is None:
+        return {}
+    head = _head(recipe)
+    values = {f'{part}.{key}': value for part in head if head[part] for key, value in head[part].items()}
+    return {f'model.panoptic_head.{key}': value for key, value in values.items()}
+
+
+def _small_schedule_part(recipe: SmallRecipe, plan: TrainingPlan) -> Part:
+    interval = math.ceil(recipe.iters / max(1, round(recipe.iters / STEPS_OF_EVALUATION)))
+    saving, warm_up = min(interval, STEPS_OF_CHECKPOINT), max(1, min(100, recipe.iters // 5))
+    first, second = '_base_.param_scheduler[0]', '_base_.param_scheduler[1]'
+    lines = [
+        f'optim_wrapper = dict(optimizer=dict(lr={recipe.rate:.3g}))',
+        f'param_scheduler = [dict({first}, end={warm_up}), dict({second}, begin={warm_up}, end={recipe.iters})]',
+        f'train_cfg = dict(max_iters={recipe.iters}, val_interval={interval})',
+        f'default_hooks = dict(checkpoint=dict(interval={saving}, max_keep_ckpts=1))',
+        *([f'load_from = {literal(plan.load_from)}'] if plan.load_from else []),
+    ]
+    values = {
+        'train_dataloader.batch_size': recipe.batch,
+        'train_cfg.max_iters': recipe.iters,
+        'default_hooks.checkpoint.interval': saving,
+        **({'load_from': plan.load_from} if plan.load_from else {}),
+    }
+    return Part(lines, values)
+
+
 def choose_size(plan: TrainingPlan, base: BaseConfig, file_size: tuple[int, int]) -> tuple[int | None, int]:
     """The longer side of the training images in pixels, and how many of them a training step takes on each GPU.
 
     Args:
         plan: Of it, the memory and the side, if that is given.
         base: The config to inherit from.
-        file_size: (height, width) of the largest image, for a base that leaves images as they are.
+        file_size: (height, width) of the largest image: what counts for a base that leaves images as they are, and
+            small images are not trained on at more than the size of the base that has twice their side.
 
     Returns:
         The side, None for what the base has, and the number.
@@ -350,6 +408,9 @@ def choose_size(plan: TrainingPlan, base: BaseConfig, file_size: tuple[int, int]
     """
     own = base.image_size or file_size
     sides = [None, *(side for side in SMALLER_SIDES if side < max(own))]
+    enough = next((side for side in SIDES_OF_FILES if side >= 2 * max(file_size)), max(own))
+    if enough < max(own):
+        sides = [enough, *(side for side in SMALLER_SIDES if side < enough)]
     if base.image_size is None:
         if plan.image_side:
             raise ValueError(
@@ -373,9 +434,14 @@ def choose_size(plan: TrainingPlan, base: BaseConfig, file_size: tuple[int, int]
     )
 
 
-def _pipeline_changes(base: BaseConfig, side: int | None, train: SplitSummary) -> _Changes:
+def _pipeline_changes(
+    base: BaseConfig, side: int | None, train: SplitSummary, recipe: SmallRecipe | None = None
+) -> _Changes:
     """Other arguments for steps of the base's pipeline, by the type of the step."""
     changes = base.resized_steps(side) if side else {}
+    if recipe:
+        changes['LargeScaleJitter']['ratio_range'] = recipe.scales
+        changes['AntialiasedResize'] = dict(scale=(side, side))
     void = len(train.classes)
     if train.split.kind == 'panoptic' and void > VOID:  # the label of void must not be that of a class
         for step in base.dataset.pipeline:
@@ -386,12 +452,15 @@ def _pipeline_changes(base: BaseConfig, side: int | None, train: SplitSummary) -
     return changes
 
 
-def _pipeline_lines(changes: _Changes) -> list[str]:
+def _pipeline_lines(changes: _Changes, recipe: SmallRecipe | None = None) -> list[str]:
     if not changes:
         return []
+    names = ('train', 'test') if recipe else ('train',)
+    bases = dict(train=BASE_PIPELINE, test=BASE_PIPELINE.replace('train_', 'val_'))
+    steps = 'dict(step, **changes.get(step.type, dict()))'
     return [
         f'changes = {literal(changes)}',
-        f'train_pipeline = [dict(step, **changes.get(step.type, dict())) for step in {BASE_PIPELINE}]',
+        *(f'{name}_pipeline = [{steps} for step in {bases[name]}]' for name in names),
     ]
 
 

@@ -13,6 +13,7 @@ from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor
 
+from mmmaskdino.apis.plain_config import wrong_argument
 from mmmaskdino.apis.tta import tta_model
 from mmmaskdino.converters import read_checkpoint
 from mmmaskdino.converters.target import read_dataset_meta
@@ -99,7 +100,10 @@ def build_model(cfg: Config, weights: str | Path, device: str, tta: bool = False
         checkpoint = read_checkpoint(path)
     cfg.model.backbone.init_cfg = None
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        model = MODELS.build(cfg.model)
+        try:
+            model = MODELS.build(cfg.model)
+        except TypeError as error:
+            raise ValueError(wrong_argument(error) or str(error)) from error
         load_weights(model, checkpoint.tensors, f'{weights} and the model of {cfg.filename}')
         if tta:
             model = MODELS.build(dict(tta_model(cfg), module=model))

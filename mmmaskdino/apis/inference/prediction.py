@@ -36,6 +36,8 @@ class Failure(NamedTuple):
 
     name: str
     reason: str
+    is_internal: bool = False
+    """Whether something else than the image is at fault, such as a lack of memory."""
 
 
 class Segments(NamedTuple):
@@ -168,21 +170,38 @@ class Prediction:
         """
         return enlarge(self._map('semantic').astype(np.int32), self.size)
 
-    def save_segments(self, path: Path) -> list[dict[str, Any]]:
+    def areas(self, kind: str, masks: bool = False) -> Iterator[dict[str, Any]]:
+        """The panoptic segments by their number, or the classes of the semantic map that occur.
+
+        Args:
+            kind: 'panoptic' or 'semantic'.
+            masks: Whether to give their masks.
+
+        Yields:
+            dict: 'label', 'bbox' (x, y, width, height), 'area' (pixels) and, if wanted, 'segmentation' (COCO's RLE).
+
+        Raises:
+            ValueError: There is no such result.
+        """
+        if kind == 'panoptic':
+            values, labels = self.segments()
+            numbered = list(enumerate(labels, start=1))
+        else:
+            values = self.labels()
+            numbered = [(label, label) for label in np.unique(values).tolist() if label < len(self.names)]
+        for value, label in numbered:
+            yield dict(label=label, **_extent(values == value, masks))
+
+    def save_segments(self, path: Path) -> None:
         """Write the ids of the panoptic segments as COCO's PNG.
 
         Args:
             path: The file.
 
-        Returns:
-            Of each segment 'label', 'area' and 'bbox' (x, y, width, height).
-
         Raises:
             ValueError: There are no panoptic results.
         """
-        ids, labels = self.segments()
-        Image.fromarray(ids_to_rgb(ids)).save(path)
-        return [dict(label=label, **_extent(ids == number)) for number, label in enumerate(labels, start=1)]
+        Image.fromarray(ids_to_rgb(self.segments().ids)).save(path)
 
     def save_labels(self, path: Path, dtype: type) -> None:
         """Write the semantic map as a PNG of class labels.
@@ -345,10 +364,13 @@ def enlarge(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return cv2.resize(labels, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
 
 
-def _extent(mask: np.ndarray) -> dict[str, Any]:
-    """Area and box (x, y, width, height) of a mask (h, w) that is not empty."""
+def _extent(mask: np.ndarray, with_mask: bool) -> dict[str, Any]:
+    """Area, box (x, y, width, height) and, if wanted, RLE of a mask (h, w) that is not empty."""
     rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return dict(area=int(coco_mask.area(rle)), bbox=coco_mask.toBbox(rle).tolist())
+    extent: dict[str, Any] = dict(bbox=coco_mask.toBbox(rle).tolist(), area=int(coco_mask.area(rle)))
+    if with_mask:
+        extent['segmentation'] = dict(size=rle['size'], counts=rle['counts'].decode('ascii'))
+    return extent
 
 
 def _import(package: str) -> Any:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -14,15 +19,17 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.registry import DefaultScope
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmmaskdino.apis.launch import open_model
-from mmmaskdino.apis.tta import tta_pipeline
+from mmmaskdino.apis.tta import tta_model, tta_pipeline
 from mmmaskdino.datasets.files import DataError
 from mmmaskdino.datasets.image_loading import LoadCheckedImage
 from mmmaskdino.datasets.image_reading import Remark, RemarkCounts
 from mmmaskdino.datasets.pipelines import dataset_with_pipeline, step_name
 from mmmaskdino.devices import choose_device
+from mmmaskdino.engine.compiling import default_parts
+from mmmaskdino.hub.huggingface import fetch_published
 from mmmaskdino.tile_grid import DEFAULT_OVERLAP, check_tiles
 
 from .model import KINDS, SWITCHES, apply_settings, build_model
@@ -31,6 +38,8 @@ from .reading import EXPECTED, MEGA, Limits, name_of, read_source, reduce_image
 from .scenes import predict_scene
 from .sources import Video, find_images, is_many
 
+T = TypeVar('T')
+MAX_PADDING = 1.25  # pixels of a padded batch, by those of its images
 Source = str | Path | bytes | Image.Image | np.ndarray | Tensor
 
 
@@ -130,6 +139,21 @@ class Predictor:
         self.tiles, self.overlap = tiles, overlap
         self.on_tile: Callable[[int, int], None] | None = None
         self._what = Path(cfg.filename or 'model').stem
+        self._steps, self._model_cfg, self._views = steps, cfg.model, tta_model(cfg) if tta else None
+
+    @classmethod
+    def from_hub(cls, repo_id: str, revision: str | None = None, **options: Any) -> Predictor:
+        """A model that was published on the Hugging Face Hub with `publish_model.py`; needs huggingface_hub.
+
+        Args:
+            repo_id: `organisation/name`.
+            revision: Branch, tag or commit; None for the main branch.
+            options: As of the class, but for `config` and `weights`.
+
+        Raises:
+            ValueError: It cannot be fetched or is no model of this package.
+        """
+        return cls(fetch_published(repo_id, revision), **options)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -144,6 +168,30 @@ class Predictor:
         """How many of the classes, the first ones, are things; None where the model does not tell."""
         head = getattr(self.model, 'panoptic_head', None)
         return head and head.num_things_classes
+
+    def settings(self) -> dict[str, Any]:
+        """What the results depend on, as values that JSON can hold: two predictors that give the same have the same."""
+        model = {key: value for key, value in self._model_cfg.items() if key not in ('test_cfg', 'train_cfg')}
+        return {
+            'weights': _digest_of_weights(self.model),
+            'model of the config': _digest(model),
+            'test pipeline': _digest([dict(step) for step in self._steps]),
+            'test-time augmentation': self._views,
+            'tiles': self.tiles and [self.tiles, self.overlap],
+            **{f'test_cfg.{key}': value for key, value in (self._model_cfg.get('test_cfg') or {}).items()},
+            'results': sorted(self.kinds),
+            **self.limits._asdict(),
+        }
+
+    def compile(self, **options: Any) -> None:
+        """Compile backbone, pixel decoder and transformer decoder with `torch.compile`; the first images take longer.
+
+        Args:
+            options: Of `torch.compile`.
+        """
+        model = getattr(self.model, 'module', self.model)  # test-time augmentation wraps it
+        for part in default_parts(model):
+            attrgetter(part)(model).compile(**options)
 
     def __repr__(self) -> str:
         return f'<Predictor {self._what}: {", ".join(self.kinds)} of {len(self.dataset_meta["classes"])} classes>'
@@ -176,13 +224,15 @@ class Predictor:
         return self._predict([self._prepare(image, name_of(image))])[0]
 
     def predict(
-        self, images: Source | Iterable[Source | tuple[str, Source]], batch_size: int = 1
+        self, images: Source | Iterable[Source | tuple[str, Source]], batch_size: int = 1, workers: int = 0
     ) -> Iterator[Prediction | Failure]:
         """Predict for many images, of which only a batch is held at a time.
 
         Args:
             images: What a call takes, or pairs of a name and such, or a video, or any iterable of these.
-            batch_size: Images per forward pass. Semantic models take images of one size together only.
+            batch_size: Most images per forward pass. Images go together while padding them to one size adds at most a
+                quarter; semantic models take images of one size only.
+            workers: Threads that read and resize the next images, as many ahead as there are, and a batch; 0 for none.
 
         Yields:
             Prediction | Failure: Per image, in the given order.
@@ -190,25 +240,24 @@ class Predictor:
         Raises:
             DataError: A folder, pattern or video has nothing to predict.
             TypeError: `images` is of a kind that stands for no image.
-            ValueError: If `batch_size` is below 1.
+            ValueError: If `batch_size` is below 1, or `workers` below 0.
         """
-        if batch_size < 1:
-            raise ValueError(f'batch_size must be at least 1, got {batch_size}')
+        if batch_size < 1 or workers < 0:
+            raise ValueError(f'expected batch_size from 1 and workers from 0, got {batch_size} and {workers}')
         if isinstance(images, (str, Path, bytes, Image.Image, np.ndarray, Tensor)):
             images = [images]
         elif not isinstance(images, Iterable):
             raise TypeError(f'{EXPECTED}; got {type(images).__name__}')
-        batch: list[_Item] = []
-        for name, image in self._each(images):
-            if self.tiles is not None:
+        if self.tiles is not None:
+            for name, image in self._each(images):
                 yield self._predict_scene(image, name, batch_size)
-                continue
-            try:
-                item = self._prepare(image, name)
-            except Exception as error:  # whatever is wrong with one image, the others are wanted
+            return
+        batch: list[_Item] = []
+        for item in map_ahead(self._try_to_prepare, self._each(images), workers, workers + batch_size - 1):
+            if isinstance(item, Failure):
                 yield from self._predict_each(batch)
                 batch = []
-                yield Failure(name, _reason(error))
+                yield item
                 continue
             if batch and not self._fits(item, batch):
                 yield from self._predict_each(batch)
@@ -250,7 +299,7 @@ class Predictor:
         try:
             return predict_scene(self, image, name, batch_size, self.on_tile)
         except Exception as error:  # whatever is wrong with one image, the others are wanted
-            return Failure(name, _reason(error))
+            return _failure(name, error)
 
     def _each(self, images: Iterable[Source | tuple[str, Source]]) -> Iterator[tuple[str, Source]]:
         """Name and image, one by one, of what stands for several, too."""
@@ -265,6 +314,13 @@ class Predictor:
                         yield str(file.path), file.path
             else:
                 yield name_of(image), image
+
+    def _try_to_prepare(self, named: tuple[str, Source]) -> _Item | Failure:
+        name, image = named
+        try:
+            return self._prepare(image, name)
+        except Exception as error:  # whatever is wrong with one image, the others are wanted
+            return _failure(name, error)
 
     def _prepare(self, image: Source, name: str) -> _Item:
         """Read the image and run the test pipeline on it."""
@@ -304,10 +360,12 @@ class Predictor:
             )
 
     def _fits(self, item: _Item, batch: list[_Item]) -> bool:
-        """Whether the image may go into the batch: mmseg wants one size."""
-        if self._scope != 'mmseg':
-            return True
-        return _input_tensors(item.data)[0].shape == _input_tensors(batch[0].data)[0].shape
+        """Whether the image may go into the batch: mmseg wants one size, and padding costs what pixels do."""
+        shapes = [tuple(_input_tensors(item.data)[0].shape[-2:]) for item in (*batch, item)]
+        if self._scope == 'mmseg':
+            return len(set(shapes)) == 1
+        padded = len(shapes) * max(h for h, _ in shapes) * max(w for _, w in shapes)
+        return padded <= MAX_PADDING * sum(h * w for h, w in shapes)
 
     def _predict_each(self, batch: list[_Item]) -> Iterator[Prediction | Failure]:
         """Results of a batch; if that fails, of each image alone, so that only the guilty one has none."""
@@ -317,7 +375,7 @@ class Predictor:
             predictions = self._predict(batch)
         except Exception as error:
             if len(batch) == 1:
-                yield Failure(batch[0].name, _reason(error))
+                yield _failure(batch[0].name, error)
                 return
             for item in batch:
                 yield from self._predict_each([item])
@@ -335,6 +393,46 @@ class Predictor:
             Prediction(item.name, item.image, sample, item.size, meta, num_things, item.seconds + seconds)
             for item, sample in zip(batch, samples, strict=True)
         ]
+
+
+def map_ahead(function: Callable[[T], Any], items: Iterable[T], workers: int, most: int) -> Iterator[Any]:
+    """The results of a function in the order of the items, made in threads while earlier ones are used.
+
+    Args:
+        function: Called in the threads.
+        items: Taken in this thread.
+        workers: Number of threads; 0 for none, which calls the function when its result is wanted.
+        most: Results that may be made ahead.
+
+    Yields:
+        Any: What the function returns for each.
+    """
+    if not workers:
+        yield from map(function, items)
+        return
+    pool = ThreadPoolExecutor(workers)
+    waiting: deque[Future] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > most:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def _digest_of_weights(model: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:12]
 
 
 def _without_annotations(transforms: list[dict]) -> list[dict]:
@@ -374,9 +472,7 @@ def _remark_on_size(image: np.ndarray, reduced: np.ndarray) -> Remark:
     return Remark(kind, f'{was:.1f} to {now:.1f} megapixels')
 
 
-def _reason(error: Exception) -> str:
-    return (
-        str(error)
-        if isinstance(error, (DataError, TypeError))
-        else f'{type(error).__name__}: {error}'.partition('\n')[0]
-    )
+def _failure(name: str, error: Exception) -> Failure:
+    if isinstance(error, (DataError, TypeError)):
+        return Failure(name, str(error))
+    return Failure(name, f'{type(error).__name__}: {error}'.partition('\n')[0], is_internal=True)

@@ -6,6 +6,7 @@ import http.client
 import io
 import os
 import sys
+import threading
 import urllib.request
 import warnings
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from mmmaskdino.datasets.files import DataError
 from mmmaskdino.version import __version__
 
+from .stores import StoredImage, read_stored
+
 if TYPE_CHECKING:
     import torch
 
@@ -34,7 +37,7 @@ SECONDS_TO_ANSWER = 30  # of a server
 # What stands for an image.
 Source = 'str | Path | bytes | Image.Image | np.ndarray | torch.Tensor'
 EXPECTED = (
-    'expected a path, pattern or http(s) address, the bytes of a file, a PIL image, an array of OpenCV (height, width, '
+    'expected a path, pattern or address, the bytes of a file, a PIL image, an array of OpenCV (height, width, '
     '3, uint8, blue-green-red), a tensor of torchvision (3, height, width, red-green-blue, uint8 or 0 to 1), or a list '
     'of these'
 )
@@ -68,7 +71,7 @@ def is_address(source: Any) -> bool:
 
 def name_of(source: Any) -> str:
     """What to call an image in messages."""
-    if isinstance(source, (str, Path)):
+    if isinstance(source, (str, Path, StoredImage)):
         return 'stdin' if source == STDIN else str(source)
     return str(getattr(source, 'filename', '') or 'image')  # PIL's, opened from a file
 
@@ -89,6 +92,8 @@ def read_source(source: Any, name: str, loader: LoadCheckedImage, limits: Limits
         DataError: It cannot be read, is no image or too large.
         TypeError: It is of a kind that stands for no image.
     """
+    if isinstance(source, StoredImage):
+        source = read_stored(source, int(limits.max_megapixels * MEGA * 4))
     if isinstance(source, (str, Path, bytes)):
         return read_image(source, loader, limits, name)
     if isinstance(source, Image.Image):
@@ -260,14 +265,32 @@ def _kind(source: Any) -> str:
     return f'{type(source).__module__}.{type(source).__name__}'.removeprefix('builtins.')
 
 
-@contextmanager
-def _no_limit_of_pillow() -> Iterator[None]:
-    """Pillow has a limit of its own, which cannot be told per call; ours is checked from the header."""
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # Pillow's about odd metadata
+class _NoLimitOfPillow:
+    """Pillow has a limit of its own, which cannot be told per call; ours is checked from the header.
+
+    The limit and the filters of warnings are of the process: the first thread inside sets them, the last one back.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._before, self._warnings = Image.MAX_IMAGE_PIXELS, warnings.catch_warnings()
+                self._warnings.__enter__()
+                warnings.simplefilter('ignore')  # Pillow's about odd metadata
+                Image.MAX_IMAGE_PIXELS = None
+        try:
             yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if not self._inside:
+                    self._warnings.__exit__(None, None, None)
+                    Image.MAX_IMAGE_PIXELS = self._before
+
+
+_no_limit_of_pillow = _NoLimitOfPillow()

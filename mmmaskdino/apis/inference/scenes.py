@@ -7,20 +7,23 @@ import tempfile
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import cv2
 import numpy as np
 import torch
 from mmdet.evaluation.functional import INSTANCE_OFFSET
+from mmdet.visualization.palette import get_palette
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
+from scipy import ndimage
 
 from mmmaskdino.datasets.files import DataError
 from mmmaskdino.datasets.panoptic_png import ids_to_rgb
-from mmmaskdino.models.tta.scenes import SceneMerger, SceneResults
+from mmmaskdino.models.tta.scenes import SceneMerger, SceneResults, Segment
+from mmmaskdino.models.tta.tiles import SceneObject, scene_rle
 from mmmaskdino.plain_text import printable
 from mmmaskdino.tile_grid import Region, Tile, TileGrid
 from mmmaskdino.visualization import MaskDINOVisualizer
@@ -33,9 +36,10 @@ if TYPE_CHECKING:
 
     from .predictor import Predictor, Source
 
+T = TypeVar('T')
 PICTURE_SIDE = 2048  # longest side in pixels of what is kept of a scene's own image
-DRAWN_TOGETHER = 16  # objects; each has a map of the picture's size
-ROWS = 256  # of a map that are read together
+MANY = 100  # objects in a picture; names would hide more, and each has a map of the picture's size
+ROWS = COLUMNS = 256  # of a map that are read together
 
 
 class MapFile:
@@ -57,6 +61,13 @@ class MapFile:
         """Give the memory back, where the system can; the values stay."""
         if hasattr(mmap, 'MADV_DONTNEED'):
             self._memory.madvise(mmap.MADV_DONTNEED)
+
+    def masks(self, value: int, region: Region) -> Iterator[tuple[np.ndarray, Region]]:
+        """Where a value is in a region, some columns at a time."""
+        for left in range(region.left, region.right, COLUMNS):
+            part = region._replace(left=left, right=min(left + COLUMNS, region.right))
+            yield self.array[part.slices] == value, part
+            self.release()
 
     def strips(self) -> Iterator[np.ndarray]:
         """Its rows, some at a time."""
@@ -131,14 +142,25 @@ class ScenePrediction(Prediction):
         self._kind('semantic')
         return self.semantic.array
 
-    def save_segments(self, path: Path) -> list[dict[str, Any]]:
+    def areas(self, kind: str, masks: bool = False) -> Iterator[dict[str, Any]]:
+        """As of `Prediction`."""
+        if kind == 'panoptic':
+            self._kind(kind)
+            found, values = list(enumerate(self.results.segments, start=1)), self.panoptic
+        else:
+            found, values = self._classes(), self.semantic
+        for value, one in found:
+            box = [one.region.left, one.region.top, *one.region.shape[::-1]]
+            entry: dict[str, Any] = dict(label=one.label, bbox=box, area=one.area)
+            if masks:
+                rle = scene_rle(values.masks(value, one.region), self.size)
+                entry['segmentation'] = dict(size=list(self.size), counts=rle['counts'].decode('ascii'))
+            yield entry
+
+    def save_segments(self, path: Path) -> None:
         """As of `Prediction`."""
         self._kind('panoptic')
         write_png(path, self.size, (ids_to_rgb(rows) for rows in self.panoptic.strips()))
-        return [
-            dict(label=one.label, area=one.area, bbox=[one.region.left, one.region.top, *one.region.shape[::-1]])
-            for one in self.results.segments
-        ]
 
     def save_labels(self, path: Path, dtype: type) -> None:
         """As of `Prediction`."""
@@ -146,33 +168,28 @@ class ScenePrediction(Prediction):
         write_png(path, self.size, (rows.astype(dtype) for rows in self.semantic.strips()))
 
     def draw(self, kind: str | None = None, max_side: int = PICTURE_SIDE) -> np.ndarray:
-        """As of `Prediction`, at most 2048 pixels wide and high."""
+        """As of `Prediction`, at most 2048 pixels wide and high; more than a hundred objects without their names."""
         kind = self._kind(kind)
         scale = min(1.0, max_side / max(self.image.shape[:2]))
         picture = cv2.resize(self.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)[..., ::-1]
         picture = np.ascontiguousarray(picture)
-        visualizer = MaskDINOVisualizer()
-        visualizer.dataset_meta = dict(self.meta)
         if kind == 'instances':
-            for found in _in_parts(self.results.instances[::-1]):  # the best on top
-                picture = visualizer.draw_instances(picture, self._reduced(found, picture.shape[:2]))
-            return picture
+            return self._draw_instances(picture)
         rows, columns = (
             ((np.arange(new) + 0.5) * old / new).astype(int)
             for new, old in zip(picture.shape[:2], self.size, strict=True)
         )
         void = len(self.names)
         if kind == 'semantic':
-            values = np.stack([self.semantic.array[row, columns] for row in rows]).astype(np.int32)
+            labels, ids = np.arange(2**16), np.stack([self.semantic.array[row, columns] for row in rows])
         else:
             labels = np.array([void, *(segment.label for segment in self.results.segments)])
-            numbers = np.where(labels < self.num_things, np.arange(len(labels)), 0)
             ids = np.stack([self.panoptic.array[row, columns] for row in rows])
-            values = (labels + numbers * INSTANCE_OFFSET)[ids]
-        for shown in _in_parts(np.unique(values[values != void])):
-            part = torch.from_numpy(np.where(np.isin(values, shown), values, void).astype(np.int32))
-            picture = visualizer.draw_panoptic(picture, PixelData(sem_seg=part[None]))
-        return picture
+        if len(labels) > MANY and kind == 'panoptic':
+            return self._paint(picture, ids, labels)
+        numbers = np.where(labels < (self.num_things or 0), np.arange(len(labels)), 0) * (kind == 'panoptic')
+        values = np.where(labels < void, labels + numbers * INSTANCE_OFFSET, void).astype(np.int32)[ids]
+        return self._visualizer().draw_panoptic(picture, PixelData(sem_seg=torch.from_numpy(values)[None]))
 
     def to_supervision(self) -> supervision.Detections:
         """As of `Prediction`, without masks, each of which would be as large as the scene."""
@@ -185,30 +202,71 @@ class ScenePrediction(Prediction):
         )
 
     def _areas(self, kind: str) -> list[dict[str, Any]]:
-        if kind == 'panoptic':
-            areas = [(segment.label, segment.area) for segment in self.results.segments]
-        else:
-            counts = sum(np.bincount(rows.ravel(), minlength=2**16) for rows in self.semantic.strips())
-            areas = [(label, int(counts[label])) for label in np.flatnonzero(counts[: len(self.names)]).tolist()]
-        rows = [{'class': self.names[label], 'label': label, 'area': area} for label, area in areas]
+        rows = [
+            {'class': self.names[one['label']], 'label': one['label'], 'area': one['area']} for one in self.areas(kind)
+        ]
         return sorted(rows, key=lambda row: -row['area'])
 
-    def _reduced(self, found: list, shape: tuple[int, int]) -> InstanceData:
-        """Instances in pixels of a picture."""
-        scale = np.array(shape[::-1]) / self.size[::-1]
+    def _classes(self) -> list[tuple[int, Segment]]:
+        """The classes of the semantic map."""
+        self._kind('semantic')
+        counts, found = np.zeros(2**16, np.int64), {}
+        for number, rows in enumerate(self.semantic.strips()):
+            counts += np.bincount(rows.ravel(), minlength=len(counts))
+            for index, place in enumerate(ndimage.find_objects(rows.astype(np.int32) + 1)):
+                if place is not None:
+                    top, left = number * ROWS + place[0].start, place[1].start
+                    here = Region(top, left, number * ROWS + place[0].stop, place[1].stop)
+                    found[index] = found.get(index, here).joined_with(here)
+        classes = sorted(label for label in found if label < len(self.names))
+        return [(label, Segment(label, int(counts[label]), found[label])) for label in classes]
+
+    def _visualizer(self) -> MaskDINOVisualizer:
+        visualizer = MaskDINOVisualizer()
+        visualizer.dataset_meta = dict(self.meta)
+        return visualizer
+
+    def _draw_instances(self, picture: np.ndarray) -> np.ndarray:
+        found = self.results.instances
+        if len(found) > MANY:
+            ids = np.zeros(picture.shape[:2], np.int32)
+            for number in range(len(found), 0, -1):  # the best on top
+                mask, place = self._reduced(found[number - 1], picture.shape[:2])
+                ids[place.slices][mask] = number
+            return self._paint(picture, ids, np.array([len(self.names), *(one.label for one in found)]))
+        scale = np.tile(np.array(picture.shape[1::-1]) / self.size[::-1], 2)
         instances = InstanceData(
-            bboxes=torch.tensor(np.array([one.box for one in found]) * np.tile(scale, 2), dtype=torch.float32),
-            labels=torch.tensor([one.label for one in found]),
+            bboxes=torch.tensor(np.array([one.box for one in found]).reshape(-1, 4) * scale, dtype=torch.float32),
+            labels=torch.tensor([one.label for one in found], dtype=torch.long),
             scores=torch.tensor([one.score for one in found]),
         )
-        if found[0].counts is not None:
-            masks = np.zeros((len(found), *shape), bool)
-            for mask, one in zip(masks, found, strict=True):
-                place = _scaled(one.region, self.size, shape)
-                small = cv2.resize(one.mask().astype(np.uint8), place.shape[::-1], interpolation=cv2.INTER_AREA)
-                mask[place.slices] = small > 0
+        if found and found[0].counts is not None:
+            masks = np.zeros((len(found), *picture.shape[:2]), bool)
+            for whole, one in zip(masks, found, strict=True):
+                mask, place = self._reduced(one, picture.shape[:2])
+                whole[place.slices] = mask
             instances.masks = torch.from_numpy(masks)
-        return instances
+        return self._visualizer().draw_instances(picture, instances)
+
+    def _reduced(self, found: SceneObject, shape: tuple[int, int]) -> tuple[np.ndarray, Region]:
+        """The mask of an object, or its region without one, in a picture of this shape, and its place there."""
+        place = _scaled(found.region, self.size, shape)
+        mask = found.mask()
+        if mask is None:
+            return np.ones(place.shape, bool), place
+        return cv2.resize(mask.astype(np.uint8), place.shape[::-1], interpolation=cv2.INTER_AREA) > 0, place
+
+    def _paint(self, picture: np.ndarray, ids: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Objects in the colours of their classes with white outlines; what is of no class stays as it is."""
+        palette = self.meta.get('palette')
+        colors = np.array([*get_palette('random' if palette is None else palette, len(self.names)), (0, 0, 0)], float)
+        there = (labels < len(self.names))[ids]
+        painted = np.where(there[..., None], 0.5 * picture + 0.5 * colors[labels[ids]], picture)
+        edges = np.zeros(ids.shape, bool)
+        edges[1:] |= ids[1:] != ids[:-1]
+        edges[:, 1:] |= ids[:, 1:] != ids[:, :-1]
+        painted[edges] = 255
+        return painted.astype(np.uint8)
 
 
 def predict_scene(
@@ -285,7 +343,7 @@ def _predict_tiles(
     return [prediction.sample for prediction in predictions]
 
 
-def _in_parts(items: Any, size: int = DRAWN_TOGETHER) -> Iterator[Any]:
+def _in_parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     for first in range(0, len(items), size):
         yield items[first : first + size]
 

@@ -17,7 +17,9 @@ import numpy as np
 from mmmaskdino.datasets.files import DataError, walk
 from mmmaskdino.output_files import result_names
 
+from .journal import has_journal
 from .reading import STDIN, Limits, check_size, is_address
+from .stores import StoredImage, expand_braces, is_archive, is_bucket, list_archive, list_bucket
 
 IMAGE_SUFFIXES = {
     *('.avif', '.bmp', '.gif', '.jfif', '.jp2', '.jpeg', '.jpg', '.pbm', '.pgm', '.png', '.ppm', '.tif', '.tiff'),
@@ -34,8 +36,8 @@ MAX_NAME = 120  # of a part of an address; file systems take 255 bytes
 class ImageFile(NamedTuple):
     """One image or video to predict."""
 
-    path: Path | str
-    """Of the file, or its address, or `-` for the standard input."""
+    path: Path | str | StoredImage
+    """Of the file, or its address, or `-` for the standard input, or where it is stored."""
     file_name: str
     """Relative to the given folder, with `/`."""
     name: str
@@ -65,10 +67,12 @@ def is_video(path: Path) -> bool:
 
 def is_many(source: str | Path) -> bool:
     """Whether a source stands for several images: a folder, a pattern of names, a list or a video."""
+    if is_bucket(source):
+        return True
     if is_address(source) or source == STDIN:
         return False
     path = Path(source).expanduser()
-    if path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES | LIST_SUFFIXES:
+    if path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES | LIST_SUFFIXES or is_archive(path):
         return True
     return not path.exists() and glob.has_magic(str(source))
 
@@ -80,8 +84,10 @@ def find_images(
 
     Args:
         sources: One or several of: an image or video; a folder, whose subfolders (linked ones, too, each once) are
-            searched for images; a pattern such as `photos/**/*.jpg`; a text file (.txt, .lst) with one of these per
-            line; an address (http, https); `-` for an image from the standard input.
+            searched for images; a pattern such as `photos/**/*.jpg`; an archive (.zip, .tar; several shards as
+            `shard-{000..127}.tar`); a text file (.txt, .lst) with one of these per line; an address (http, https) of an
+            image; the address of an image, a folder or an archive for fsspec (`s3://bucket/photos`); `-` for an image
+            from the standard input.
         left_out: Folders inside folders that are not looked into, since results are written there.
         accept_missing: Whether files that are not there are listed, too; whoever reads them says so. Those that a text
             file names always are.
@@ -96,16 +102,20 @@ def find_images(
     sources = [sources] if isinstance(sources, (str, Path)) else list(sources)
     if not sources:
         raise DataError('nothing to predict: no image, folder, video or address is given')
-    paths: dict[str, Path | str] = {}
+    paths: dict[str, Path | str | StoredImage] = {}
     others: list[str] = []
     for source in sources:
         for path in _expand(source, left_out, others, accept_missing):
-            paths.setdefault(os.path.abspath(path) if isinstance(path, Path) else path, path)
+            paths.setdefault(os.path.abspath(path) if isinstance(path, Path) else str(path), path)
     local = [key for key, path in paths.items() if isinstance(path, Path)]
     root = _root(sources, local)
+    num_stores = len({path.store for path in paths.values() if isinstance(path, StoredImage)})
+    num_addresses = sum(isinstance(path, str) for path in paths.values())
     file_names = [
-        _name_of_address(path, len(paths) - len(local) > 1)
+        _name_of_address(path, num_addresses > 1)
         if isinstance(path, str)
+        else _name_of_stored(path, num_stores > 1)
+        if isinstance(path, StoredImage)
         else Path(os.path.relpath(key, root)).as_posix()
         for key, path in paths.items()
     ]
@@ -126,7 +136,7 @@ def picture_name(name: str, is_video: bool) -> str:
 
 
 def check_replaced(found: Found, out: Path, save: Sequence[str], overwrite: bool = False) -> None:
-    """Reject what would replace the results of an earlier run.
+    """Reject what would replace results that no run can go on with.
 
     Args:
         found: What is to be predicted.
@@ -139,6 +149,8 @@ def check_replaced(found: Found, out: Path, save: Sequence[str], overwrite: bool
     """
     if out.exists() and not out.is_dir():
         raise FileExistsError(f'{out} is a file; the results go into a folder (--out), choose another name')
+    if has_journal(out):  # which says what may be replaced, when the settings are known
+        return
     names = [SHARED_FILES[kind] for kind in save if kind in SHARED_FILES]
     if 'pictures' in save:
         names += [picture_name(file.name, file.is_video) for file in found.files]
@@ -153,13 +165,22 @@ def check_replaced(found: Found, out: Path, save: Sequence[str], overwrite: bool
 
 def _expand(
     source: str | Path, left_out: tuple[Path, ...], others: list[str], accept_missing: bool
-) -> Iterator[Path | str]:
+) -> Iterator[Path | str | StoredImage]:
     """The files and addresses that a source stands for; names of files that are no images go to `others`."""
+    if len(expand_braces(str(source))) > 1 and not Path(source).exists():
+        for each in expand_braces(str(source)):
+            yield from _expand(each, left_out, others, accept_missing)
+        return
+    if is_bucket(source):
+        yield from list_bucket(source, IMAGE_SUFFIXES, others)
+        return
     if is_address(source) or source == STDIN:
         yield str(source)
         return
     path = Path(source).expanduser()
-    if path.is_dir():
+    if path.is_file() and is_archive(path):
+        yield from list_archive(path, IMAGE_SUFFIXES, others)
+    elif path.is_dir():
         yield from _images_in(path, left_out, others)
     elif path.suffix.lower() in LIST_SUFFIXES and path.is_file():
         yield from _listed_in(path, left_out, others)
@@ -172,6 +193,8 @@ def _expand(
         for match in map(Path, matches):
             if match.is_dir():
                 yield from _images_in(match, left_out, others)
+            elif is_archive(match):
+                yield from list_archive(match, IMAGE_SUFFIXES, others)
             elif match.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
                 yield match
             else:
@@ -194,7 +217,7 @@ def _images_in(folder: Path, left_out: tuple[Path, ...], others: list[str]) -> l
     return paths
 
 
-def _listed_in(path: Path, left_out: tuple[Path, ...], others: list[str]) -> Iterator[Path | str]:
+def _listed_in(path: Path, left_out: tuple[Path, ...], others: list[str]) -> Iterator[Path | str | StoredImage]:
     try:
         lines = path.read_text(encoding='utf-8-sig').splitlines()
     except UnicodeDecodeError as error:
@@ -206,7 +229,7 @@ def _listed_in(path: Path, left_out: tuple[Path, ...], others: list[str]) -> Ite
         if Path(source).suffix.lower() in LIST_SUFFIXES:
             raise DataError(f'{path}: {source} is another list; a list names images, folders and addresses')
         beside = path.parent / source
-        if not is_address(source) and not os.path.exists(source) and beside.exists():
+        if '://' not in source and not os.path.exists(source) and beside.exists():
             source = str(beside)
         yield from _expand(source, left_out, others, accept_missing=True)
 
@@ -228,6 +251,12 @@ def _name_of_address(address: str, is_one_of_many: bool) -> str:
     path = re.sub(r'[\x00-\x1f\x7f\\]', '_', unquote(parts.path))
     steps = [step[-MAX_NAME:] for step in posixpath.normpath(f'/{path}').split('/') if step]
     return '/'.join([parts.hostname or 'image', *steps]) if is_one_of_many or not steps else steps[-1]
+
+
+def _name_of_stored(image: StoredImage, is_one_of_many: bool) -> str:
+    """Its name inside, behind the name of the archive or folder where there are others."""
+    name = re.sub(r'[\x00-\x1f\x7f\\]', '_', image.name)
+    return f'{Path(urlsplit(image.store).path).stem}/{name}' if is_one_of_many else name
 
 
 class Video:

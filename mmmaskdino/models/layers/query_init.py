@@ -75,15 +75,16 @@ class EncoderQuerySelection(BaseModule):
         scores = heads.classify(tokens).max(-1).values
         if memory.padding is not None:
             scores = scores.masked_fill(memory.padding, -torch.inf)
-        selected = scores.topk(min(self.num_queries, scores.shape[1]), dim=1).indices[..., None]
+        selected = scores.topk(min(self.num_queries, scores.shape[1]), dim=1).indices
 
-        content = tokens.gather(1, selected.expand(-1, -1, tokens.shape[-1]))
-        chosen = proposals.expand(len(tokens), -1, -1).gather(1, selected.expand(-1, -1, 4))
+        content = tokens.gather(1, selected[..., None].expand(-1, -1, tokens.shape[-1]))
+        chosen = proposals.expand(len(tokens), -1, -1).gather(1, selected[..., None].expand(-1, -1, 4))
         # A logit of infinity: the box of an invalid proposal is (1, 1, 1, 1) whatever the head says.
-        chosen = chosen.logit().masked_fill(invalid.gather(1, selected[..., 0])[..., None], torch.inf)
+        chosen = chosen.logit().masked_fill(invalid.gather(1, selected)[..., None], torch.inf)
         boxes = (heads.locate(content).float() + chosen).sigmoid()
         stage = heads.predict(heads.norm(content), boxes)
-        return QueryInit(content.detach(), self._initial_boxes(stage, memory, mask_features), stage, selected[..., 0])
+        boxes = self._initial_boxes(stage, memory, mask_features)
+        return QueryInit(content.detach(), boxes, stage, selected, scores.detach())
 
     def _check_levels(self, memory: Memory) -> None:
         if len(self.proposal_sizes) != len(memory.spatial_shapes):
@@ -146,4 +147,5 @@ class LearnedQueries(BaseModule):
         """The same queries for each image (the arguments are those of every query start)."""
         bs = len(memory.tokens)
         content = self.content.weight.expand(bs, -1, -1)
-        return QueryInit(content, self.box_logits.weight.sigmoid().expand(bs, -1, -1), None, None)
+        boxes = self.box_logits.weight.sigmoid().expand(bs, -1, -1)
+        return QueryInit(content, boxes, encoder_stage=None, selected=None, scores=None)

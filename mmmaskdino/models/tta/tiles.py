@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -241,7 +241,7 @@ class SceneObject(NamedTuple):
 
     def rle(self, size: Shape) -> dict | None:
         """The mask as COCO's RLE of the whole scene (height, width), made without a map of it; None without masks."""
-        return None if self.counts is None else scene_rle(self.mask(), self.region, size)
+        return None if self.counts is None else scene_rle([(self.mask(), self.region)], size)
 
 
 def merge_members(members: Sequence[TileObject]) -> SceneObject:
@@ -287,8 +287,12 @@ def joined_mask(members: Sequence[TileObject]) -> tuple[np.ndarray, Region]:
     return joined, region
 
 
-def scene_rle(mask: np.ndarray, region: Region, size: Shape) -> dict:
-    """COCO's RLE, for a scene of this size (height, width), of a mask (h, w) bool of a region.
+def scene_rle(parts: Iterable[tuple[np.ndarray, Region]], size: Shape) -> dict:
+    """COCO's RLE of a mask in a scene, made without a map of the scene.
+
+    Args:
+        parts (Iterable[tuple[np.ndarray, Region]]): Masks (h, w) bool of regions with the same rows, from the left.
+        size (Shape): (height, width) of the scene.
 
     Raises:
         ValueError: If the scene has more pixels than COCO's RLE can count.
@@ -296,19 +300,21 @@ def scene_rle(mask: np.ndarray, region: Region, size: Shape) -> dict:
     height, width = size
     if height * width >= 2**32:
         raise ValueError(f"COCO's RLE counts up to 2**32 pixels, the scene has {width} x {height}")
-    # Runs go down the columns: where each begins and ends, and those that end where the next begins are one.
-    padded = np.zeros((mask.shape[1], mask.shape[0] + 2), np.int8)
-    padded[:, 1:-1] = mask.T
-    steps = np.diff(padded, axis=1)
-    ends_of_runs = []
-    for step in (1, -1):
-        columns, rows = np.nonzero(steps == step)
-        ends_of_runs.append((columns + region.left) * height + rows + region.top)
-    starts, stops = ends_of_runs
-    follows = starts[1:] == stops[:-1]
+    runs = [_runs(mask, region, height) for mask, region in parts]
+    starts, stops = (np.concatenate(ends) for ends in zip(*runs, strict=True))
+    follows = starts[1:] == stops[:-1]  # a run that goes on at the top of the next column
     first, last = np.ones((2, len(starts)), bool)
     first[1:], last[:-1] = ~follows, ~follows
     edges = np.stack([starts[first], stops[last]], 1).ravel()
     counts = np.diff(np.r_[0, edges, height * width])
     counts = counts[: len(counts) - (counts[-1] == 0)]
     return coco_mask.frPyObjects(dict(size=[height, width], counts=counts.tolist()), height, width)
+
+
+def _runs(mask: np.ndarray, region: Region, height: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where runs down the columns begin and end, counted along the columns of the scene."""
+    padded = np.zeros((mask.shape[1], mask.shape[0] + 2), np.int8)
+    padded[:, 1:-1] = mask.T
+    steps = np.diff(padded, axis=1)
+    ends = (np.nonzero(steps == step) for step in (1, -1))
+    return tuple((columns + region.left) * height + rows + region.top for columns, rows in ends)

@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 from mmengine.config import Config
 
-from mmmaskdino.apis.data import TrainingPlan, check_split, find_splits, write_config
+from mmmaskdino.apis.data import TrainingPlan, check_split, choose_recipe, find_splits, write_config
 from mmmaskdino.apis.data.base_config import BaseConfig
-from mmmaskdino.apis.data.config_text import BASES, CONFIGS, choose_size
+from mmmaskdino.apis.data.config_text import BASES, choose_size
 from mmmaskdino.apis.launch import load_config
 from mmmaskdino.datasets.files import DataError
 from mmmaskdino.datasets.shapes import METAINFO
+from mmmaskdino.hub.table import configs_folder
+
+CONFIGS = configs_folder()
 
 
 @pytest.fixture
@@ -32,7 +35,8 @@ def test_config_loads_and_is_short(summaries, shapes: Path, tmp_path: Path, kind
     assert len(text.splitlines()) <= 25
     cfg = Config.fromfile(tmp_path / 'configs' / 'own.py')
     assert cfg.load_from == 'weights.pth'
-    side, batch = sizes_of(kind, memory)
+    plan_of_files = TrainingPlan(gpu_memory=memory)
+    _, batch = choose_size(plan_of_files, BaseConfig(CONFIGS / BASES[kind]), (64, 64))
     assert cfg.train_dataloader.batch_size == batch
     assert cfg.optim_wrapper.optimizer.lr == pytest.approx(1e-4 * 2 * batch / 16, rel=0.01)
     assert cfg.optim_wrapper.optimizer.type == 'AdamW' and cfg.train_cfg.max_iters >= 5000
@@ -46,7 +50,7 @@ def test_config_loads_and_is_short(summaries, shapes: Path, tmp_path: Path, kind
         assert cfg.model.decode_head.num_classes == 10 and train.type == 'CheckedSegDataset'
         return
     sizes = [step[key] for step in train.pipeline for key in ('scale', 'crop_size', 'size') if key in step]
-    assert side == (None if memory == 80 else 512) and sizes == [(side or 1024, side or 1024)] * 3
+    assert sizes == [(256, 256)] * 3, 'of files of 64 x 64'
     head = cfg.model.panoptic_head
     assert (head.num_things_classes, head.num_stuff_classes) == (6, 4 if kind == 'panoptic' else 0)
     classes = METAINFO['classes'] if kind == 'panoptic' else METAINFO['thing_classes']
@@ -55,6 +59,52 @@ def test_config_loads_and_is_short(summaries, shapes: Path, tmp_path: Path, kind
     evaluators = cfg.val_evaluator if kind == 'panoptic' else [cfg.val_evaluator]
     assert all(str(shapes / val.ann_file) == evaluator.ann_file for evaluator in evaluators)
     assert cfg.test_evaluator == cfg.val_evaluator
+
+
+@pytest.mark.parametrize('kind', ['instance', 'panoptic'])
+@pytest.mark.parametrize('objects', [3, 40])
+def test_small_model(summaries, tmp_path: Path, kind: str, objects: int) -> None:
+    parts = summaries(kind)
+    parts[0].objects_per_image = [objects] * 6
+    parts[0].objects, parts[0].images = (Counter(dict.fromkeys(range(6), n)) for n in (6 * objects, 6))
+    recipe = choose_recipe(parts, num_processes=2, epochs=400)
+    plan = TrainingPlan(num_gpus=2, load_from='weights.pth', small=recipe)
+    assert len(write_config(parts, plan, tmp_path / 'own.py').splitlines()) <= 25
+    cfg = Config.fromfile(tmp_path / 'own.py')
+    assert cfg.model.backbone.model_name == 'tf_efficientnet_lite0' and cfg.load_from == 'weights.pth'
+    head = cfg.model.panoptic_head
+    assert (head.num_things_classes, head.num_stuff_classes) == (6, 4 if kind == 'panoptic' else 0)
+    assert head.query_init.num_queries == head.denoising.num_queries == max(50, 1.5 * objects)
+    assert tuple(head.query_init.proposal_sizes) == recipe.proposal_sizes
+    assert head.criterion.box_point_share == recipe.box_point_share and head.criterion.num_points == 512
+    prior = kind == 'instance' or objects == 40
+    assert recipe.box_prior == prior and head.box_prior == (dict(type='BoxPrior') if prior else None)
+    train, test = cfg.train_dataloader.dataset.pipeline, cfg.test_dataloader.dataset.pipeline
+    sizes = [step[key] for step in (*train, *test) for key in ('scale', 'crop_size') if key in step]
+    assert sizes == [(64, 64)] * 3, 'as large as the files, in training and evaluation'
+    assert cfg.test_dataloader == cfg.val_dataloader and cfg.train_dataloader.batch_size == 2
+    assert cfg.train_cfg.max_iters == 600 == cfg.train_cfg.val_interval
+    warm_up, anneal = cfg.param_scheduler
+    assert (warm_up.end, anneal.begin, anneal.end, anneal.eta_min) == (100, 100, 600, 0)
+
+
+def test_small_model_of_data_that_it_is_not_for(summaries, tmp_path: Path) -> None:
+    recipe = choose_recipe(summaries('instance'))
+    boxes = [dataclasses.replace(summary, has_masks=False) for summary in summaries('instance')]
+    for parts, kind in ((summaries('semantic'), 'semantic'), (boxes, 'detection')):
+        with pytest.raises(ValueError, match=f'the data are {kind}; leave out --small'):
+            write_config(parts, TrainingPlan(small=recipe), tmp_path / 'own.py')
+    with pytest.raises(ValueError, match='leave out --base or --small'):
+        TrainingPlan(small=recipe, base=CONFIGS / BASES['instance'])
+
+
+@pytest.mark.parametrize(('file_side', 'side'), [(64, 256), (128, 256), (150, 384), (384, 768), (400, None)])
+def test_small_images_are_not_trained_on_at_1024(file_side: int, side: int | None) -> None:
+    base = BaseConfig(CONFIGS / BASES['instance'])
+    assert choose_size(TrainingPlan(gpu_memory=80), base, (48, file_side))[0] == side
+    assert choose_size(TrainingPlan(gpu_memory=80, image_side=640), base, (48, file_side))[0] == 640
+    shown = choose_size(TrainingPlan(gpu_memory=4), base, (48, file_side))[0]
+    assert shown == min(side or 512, 512), 'and less where the memory is short'
 
 
 def test_boxes_alone_make_a_detection_model(summaries, tmp_path: Path) -> None:
@@ -121,7 +171,7 @@ def test_data_that_cannot_be_trained_on(summaries, tmp_path: Path) -> None:
 
 def sizes_of(kind: str, memory: float, side: int | None = None, base: Path | None = None) -> tuple[int | None, int]:
     plan = TrainingPlan(gpu_memory=memory, image_side=side)
-    return choose_size(plan, BaseConfig(base or CONFIGS / BASES[kind]), (48, 64))
+    return choose_size(plan, BaseConfig(base or CONFIGS / BASES[kind]), (768, 1024))
 
 
 def test_memory_decides_batch_and_size() -> None:
@@ -237,7 +287,12 @@ def test_a_base_that_cannot_be_followed(summaries, tmp_path: Path) -> None:
     broken.write_text('1 / 0')
     for kind, base, side, message in (
         ('instance', shapes_base, 256, 'keep the size of their files, so that --image-size 256 has nothing to set'),
-        ('instance', CONFIGS / 'maskdino_r18_shapes_panoptic.py', None, 'trains panoptic data, the data are instance'),
+        (
+            'instance',
+            CONFIGS / 'maskdino_r18_shapes_panoptic.py',
+            None,
+            'trains panoptic data, the data are instance',
+        ),
         ('semantic', shapes_base, None, 'trains instance data, the data are semantic'),
         ('instance', CONFIGS / 'maskdino_r50_lvis_instance.py', None, 'wrapped in ClassBalancedDataset'),
         ('instance', broken, None, r'broken.py: the config cannot be read \(ZeroDivisionError'),

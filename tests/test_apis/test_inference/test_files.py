@@ -14,7 +14,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from mmmaskdino.apis import Limits, Predictor, predict_files
-from mmmaskdino.apis.inference.writers import JsonLists
+from mmmaskdino.apis.inference.records import CocoFile
 from mmmaskdino.cli.main import main
 from mmmaskdino.datasets import CheckedCocoPanopticDataset
 from mmmaskdino.datasets.shapes import METAINFO
@@ -142,29 +142,38 @@ def test_videos_and_images_together(panoptic, make_image, tmp_path: Path) -> Non
     summary = predict_files(panoptic, sources, tmp_path / 'out', batch_size=4, on_result=outcomes.append)
     assert summary.num_done == 6 and [Path(f.name).name for f in summary.failures] == ['broken.mp4']
     assert [o.file_name for o in outcomes] == [
-        'one/000000', 'one/000001', 'a.png', 'two/000000', 'two/000001', 'two/000002'
+        'a.png', 'one/000000', 'one/000001', 'two/000000', 'two/000001', 'two/000002'
     ]  # fmt: skip
-    assert [o.is_frame for o in outcomes] == [True, True, False, True, True, True]
+    assert [o.is_frame for o in outcomes] == [False, True, True, True, True, True]
     for name, length in (('one', 2), ('two', 3)):
         capture = cv2.VideoCapture(str(tmp_path / 'out' / 'pictures' / f'{name}.mp4'))
         assert [capture.read()[0] for _ in range(length + 1)] == [True] * length + [False]
-    assert outcomes[2].picture == tmp_path / 'out' / 'pictures' / 'a.jpg' and outcomes[2].picture.is_file()
+    assert outcomes[0].picture == tmp_path / 'out' / 'pictures' / 'a.jpg' and outcomes[0].picture.is_file()
 
 
 def test_results_of_an_earlier_run_are_not_replaced_silently(panoptic, make_image, tmp_path: Path) -> None:
     out, images = tmp_path / 'out', [make_image('a.png'), make_image('b.png')]
     predict_files(panoptic, images, out, save=['pictures', 'instances'])
     before = (out / 'instances.json').read_bytes()
-    with pytest.raises(FileExistsError, match=r'pictures/a.jpg would be replaced; allow it with --overwrite'):
+    with pytest.raises(FileExistsError, match=r'other settings: save was instances pictures, is pictures;'):
         predict_files(panoptic, images[0], out)
-    with pytest.raises(FileExistsError, match='instances.json would be replaced'):
-        predict_files(panoptic, make_image('c.png'), out, save=['instances'])
+    other = make_image('other/a.png', (20, 30))
+    with pytest.raises(FileExistsError, match=r'other settings: images in was .*, is .*/other'):
+        predict_files(panoptic, other, out, save=['pictures', 'instances'])
+    predict_files(panoptic, images[0], tmp_path / 'pictures')
+    with pytest.raises(FileExistsError, match=r'another image of the name a: .*/a.png, and now .*/other/a.png'):
+        predict_files(panoptic, other, tmp_path / 'pictures')
+    assert predict_files(panoptic, images[1], tmp_path / 'pictures').num_done == 1  # beside it
     assert (out / 'instances.json').read_bytes() == before
-    assert predict_files(panoptic, tmp_path / 'c.png', out).num_done == 1  # another picture beside them
-    assert predict_files(panoptic, images, out, save=['instances'], overwrite=True).num_done == 2
+    assert predict_files(panoptic, images[:1], out, save=['instances'], overwrite=True).num_done == 1
+    assert [image['file_name'] for image in json.loads((out / 'instances.json').read_text())['images']] == ['a.png']
     (tmp_path / 'file').touch()
     with pytest.raises(FileExistsError, match='file is a file; the results go into a folder'):
         predict_files(panoptic, images, tmp_path / 'file', overwrite=True)
+    (tmp_path / 'foreign').mkdir()
+    (tmp_path / 'foreign' / 'instances.json').write_text('{}')
+    with pytest.raises(FileExistsError, match='instances.json would be replaced; allow it with --overwrite'):
+        predict_files(panoptic, images, tmp_path / 'foreign', save=['instances'])
 
 
 def test_an_interrupted_run_leaves_sound_files(panoptic, make_image, tmp_path: Path) -> None:
@@ -179,7 +188,8 @@ def test_an_interrupted_run_leaves_sound_files(panoptic, make_image, tmp_path: P
     with pytest.raises(KeyboardInterrupt):
         predict_files(panoptic, tmp_path / 'in', tmp_path / 'out', save=['instances'], on_progress=interrupt)
     content = json.loads((tmp_path / 'out' / 'instances.json').read_text())
-    assert [image['file_name'] for image in content['images']] == ['a.png', 'b.png']
+    # The third was read and perhaps written beside the second.
+    assert [image['file_name'] for image in content['images']][:2] == ['a.png', 'b.png']
 
 
 def test_nothing_is_written_outside(panoptic, make_image, tmp_path: Path) -> None:
@@ -220,7 +230,9 @@ def test_command_line(model_files, make_image, tmp_path: Path, capsys) -> None:
     assert 'mmmaskdino predict: test_cfg.score_thr must be' in stop.value.code
     with pytest.raises(SystemExit) as stop:
         main([*argv, '--save', 'instances'])
-    assert 'instances.json would be replaced; allow it with --overwrite' in stop.value.code
+    assert 'test_cfg.score_thr was 0.0, is 0.3' in stop.value.code
+    assert 'test_cfg.max_per_image was 3, is' in stop.value.code
+    assert 'add --overwrite' in stop.value.code
     with pytest.raises(SystemExit) as stop:
         main([*argv, '--tta-scales', '1'])
     assert '--tta-scales and --tta-flips need --tta' in stop.value.code
@@ -261,5 +273,7 @@ def test_a_pixel_phone_photograph_works_with_the_defaults(model_files, tmp_path:
 
 
 def test_empty_lists_are_sound_json(tmp_path: Path) -> None:
-    JsonLists(OutputFolder(tmp_path), 'a.json', ('images', 'annotations')).close(dict(categories=[]))
-    assert json.loads((tmp_path / 'a.json').read_text()) == dict(images=[], annotations=[], categories=[])
+    CocoFile(OutputFolder(tmp_path), 'instances', ['cat']).write([])
+    content = json.loads((tmp_path / 'instances.json').read_text())
+    assert content == dict(images=[], annotations=[], info={}, categories=[dict(id=1, name='cat')])
+    assert [path.name for path in tmp_path.iterdir()] == ['instances.json']

@@ -76,6 +76,7 @@ def test_selects_the_best_class_scores_without_the_decoders_norm(heads, make_mem
     for image in range(2):
         torch.testing.assert_close(start.content[image], tokens[image, best[image]])
     assert torch.equal(start.selected, best)
+    assert not start.scores.requires_grad and torch.equal(start.scores.topk(9, 1).indices, best)
     torch.testing.assert_close(start.encoder_stage.cls_logits, heads.classify(heads.norm(start.content)))
 
 
@@ -150,7 +151,8 @@ def test_rejected_settings(heads, make_memory):
 def test_learned_queries(heads, make_memory):
     queries = LearnedQueries(num_queries=7, dim=32)
     start = queries(make_memory(SHAPES), None, heads)
-    assert start.content.shape == (2, 7, 32) and start.encoder_stage is None and start.selected is None
+    assert start.content.shape == (2, 7, 32) and start.encoder_stage is None
+    assert start.selected is None and start.scores is None
     torch.testing.assert_close(start.boxes[1], queries.box_logits.weight.sigmoid())
     (start.content.sum() + start.boxes.sum()).backward()
     assert all((p.grad != 0).all() for p in queries.parameters())

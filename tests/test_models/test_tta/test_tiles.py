@@ -33,9 +33,16 @@ def test_codes_of_the_scene(region: Region) -> None:
         mask = np.random.default_rng(0).random(region.shape) < share
         scene = np.zeros(size, np.uint8)
         scene[region.within(Region(0, 0, *size))] = mask
-        assert scene_rle(mask, region, size) == coco_mask.encode(np.asfortranarray(scene))
+        whole = coco_mask.encode(np.asfortranarray(scene))
+        assert scene_rle([(mask, region)], size) == whole
+        halves = [
+            (mask[:, :3], region._replace(right=region.left + 3)),
+            (mask[:, 3:], region._replace(left=region.left + 3)),
+        ]
+        if region.shape[1] > 3:
+            assert scene_rle(halves, size) == whole
 
 
 def test_a_scene_beyond_what_codes_can_count() -> None:
     with pytest.raises(ValueError, match='70000 x 70000'):
-        scene_rle(np.ones((1, 1), bool), Region(0, 0, 1, 1), (70000, 70000))
+        scene_rle([(np.ones((1, 1), bool), Region(0, 0, 1, 1))], (70000, 70000))

@@ -3,6 +3,8 @@ import torch
 from measuring import models, training_memory
 from measuring.training_memory import TrainingMemory, stored_bytes
 
+from mmmaskdino.apis.data.config_text import R50_MEMORY
+
 CONFIG = 'configs/maskdino/maskdino_r18_shapes_panoptic.py'
 CASE = models.Case(training=True, size=(64, 64))
 
@@ -51,3 +53,11 @@ def test_largest_batch():
     assert memory.of_image(size) == 2**30
     assert memory.largest_batch(2, size) == 0
     assert memory.largest_batch(24, size) == 19  # 21.6 GiB of it, 1 for the parameters, 1.5 for temporaries
+
+
+@pytest.mark.slow
+def test_the_rule_for_written_configs_is_what_is_measured(project_root):
+    memory = training_memory.training_memory(str(project_root / 'configs/maskdino/maskdino_r50_coco_instance.py'))
+    assert R50_MEMORY.fixed == pytest.approx(memory.fixed, rel=0.03)
+    for size in ((512, 512), (1024, 1024), (800, 1333)):
+        assert R50_MEMORY.of_image(size) == pytest.approx(memory.of_image(size), rel=0.03)

