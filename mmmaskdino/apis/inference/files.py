@@ -118,7 +118,8 @@ def predict_files(
     """
     out = Path(out)
     _check_kinds(predictor, save, draw, result_format)
-    journal, found, num_before = Journal(out), None, 0
+    journal, num_before = Journal(out), 0
+    found: Found | None = None
     rank, size = get_dist_info()
     with ExitStack() as stack:
 
@@ -145,13 +146,13 @@ def predict_files(
         try:
             mine = work.do(blocks, batch_size, workers, on_progress, on_result, shared.is_one)
         except BaseException:
-            if size == 1:  # others may be at work still
+            if found and size == 1:  # others may be at work still
                 work.put_together(found)
             raise
         finally:
             work.close()
         everyone = on_all((*mine, predictor.remarks.lines()))
-        if rank == 0:
+        if found:  # by the first process
             work.put_together(found)
         on_all(None)  # nobody says that it is done before the files are there
     num_done, failures, num_empty, remarks = (sum(parts, type(parts[0])()) for parts in zip(*everyone, strict=True))
@@ -253,7 +254,7 @@ class _Work:
         videos = {}
         for file in (file for block in blocks for file in block if file.is_video):
             try:
-                videos[file.name] = Video(file.path, self._predictor.limits, file.name)
+                videos[file.name] = Video(Path(str(file.path)), self._predictor.limits, file.name)
                 self._fps[file.name] = videos[file.name].fps
             except DataError as error:
                 if alone:

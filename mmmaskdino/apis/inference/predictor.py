@@ -267,7 +267,7 @@ class Predictor:
             elif isinstance(image, (str, Path)) and is_many(image):
                 for file in find_images(image).files:
                     if file.is_video:
-                        yield from Video(file.path, self.limits).frames()
+                        yield from Video(Path(str(file.path)), self.limits).frames()
                     else:
                         yield str(file.path), file.path
             else:
