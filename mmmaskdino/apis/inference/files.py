@@ -118,7 +118,8 @@ def predict_files(
     """
     out = Path(out)
     _check_kinds(predictor, save, draw, result_format)
-    journal, found, num_before = Journal(out), None, 0
+    journal, num_before = Journal(out), 0
+    found: Found | None = None
     rank, size = get_dist_info()
     with ExitStack() as stack:
 
