@@ -65,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     config.add_argument(
         '--boxes-only', action='store_true', help='train boxes alone, also where objects have masks, or some of them'
     )
+    config.add_argument('--flat', action='store_true', help='write all out instead of inheriting from another config')
     config.add_argument('--overwrite', action='store_true', help='replace the file of --out if it is there')
 
 
@@ -154,7 +155,9 @@ def write(args: argparse.Namespace) -> int:
         args, [split for split in splits if split.kind == kind], read_images=False, with_masks=not args.boxes_only
     )
     recipe = choose_recipe(summaries, args.gpus, args.image_size, args.epochs) if args.small else None
-    plan = TrainingPlan(args.gpu_memory, args.gpus, args.epochs, args.load_from, args.base, args.image_size, recipe)
+    plan = TrainingPlan(
+        args.gpu_memory, args.gpus, args.epochs, args.load_from, args.base, args.image_size, recipe, args.flat
+    )
     write_config(summaries, plan, out)
     for reason in recipe.reasons if recipe else ():
         print(f'chosen: {reason}')

@@ -14,6 +14,7 @@ from mmdet.structures.mask import bitmap_to_polygon
 from mmdet.visualization import DetLocalVisualizer
 from mmdet.visualization.palette import get_palette
 from mmengine.structures import InstanceData, PixelData
+from mmengine.visualization import Visualizer
 
 from mmmaskdino.plain_text import without_formulas
 
@@ -26,8 +27,22 @@ MAX_OVERLAP = 0.2  # of texts, as a share of the smaller
 USUAL_SIDE = 640  # pixels; beyond it, letters and lines grow with the image
 
 
+class _DrawsInEveryProcess(DetLocalVisualizer):
+    """mmengine lets the first of several processes alone draw, and gives the others None.
+
+    That suits a log. Where processes share images, each draws its own; `add_...` is left to the first one.
+    """
+
+    dataset_meta = property(*(x.__wrapped__ for x in (Visualizer.dataset_meta.fget, Visualizer.dataset_meta.fset)))
+    set_image, get_image = Visualizer.set_image.__wrapped__, Visualizer.get_image.__wrapped__
+    draw_points, draw_lines = Visualizer.draw_points.__wrapped__, Visualizer.draw_lines.__wrapped__
+    draw_texts, draw_circles = Visualizer.draw_texts.__wrapped__, Visualizer.draw_circles.__wrapped__
+    draw_bboxes, draw_polygons = Visualizer.draw_bboxes.__wrapped__, Visualizer.draw_polygons.__wrapped__
+    draw_binary_masks = Visualizer.draw_binary_masks.__wrapped__
+
+
 @VISUALIZERS.register_module()
-class MaskDINOVisualizer(DetLocalVisualizer):
+class MaskDINOVisualizer(_DrawsInEveryProcess):
     """Draws boxes, masks and panoptic segments, the same for the same results; without results an image stays as it is.
 
     Args: as ``DetLocalVisualizer``.

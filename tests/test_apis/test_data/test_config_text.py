@@ -12,10 +12,13 @@ from mmengine.config import Config
 
 from mmmaskdino.apis.data import TrainingPlan, check_split, choose_recipe, find_splits, write_config
 from mmmaskdino.apis.data.base_config import BaseConfig
-from mmmaskdino.apis.data.config_text import BASES, CONFIGS, choose_size
+from mmmaskdino.apis.data.config_text import BASES, choose_size
 from mmmaskdino.apis.launch import load_config
 from mmmaskdino.datasets.files import DataError
 from mmmaskdino.datasets.shapes import METAINFO
+from mmmaskdino.hub.table import configs_folder
+
+CONFIGS = configs_folder()
 
 
 @pytest.fixture
@@ -151,6 +154,22 @@ def test_base_within_the_project_is_relative(summaries, project_root: Path, tmp_
         write_config(summaries('instance'), TrainingPlan(base=tmp_path / 'no.py'), tmp_path / 'own.py')
 
 
+@pytest.mark.parametrize('flat', [False, True])
+def test_a_config_can_be_taken_to_another_machine(summaries, project_root: Path, tmp_path: Path, flat: bool) -> None:
+    """It finds its base by name, wherever the package is, or needs none; both say the same."""
+    text = write_config(summaries('instance'), TrainingPlan(flat=flat), tmp_path / 'own.py')
+    assert str(project_root) not in text and ('_base_' in text) != flat
+    assert text == (tmp_path / 'own.py').read_text()
+    elsewhere = tmp_path / 'elsewhere' / 'own.py'
+    elsewhere.parent.mkdir()
+    elsewhere.write_text(text)
+    cfg = Config.fromfile(elsewhere)
+    assert cfg.model.type == 'MaskDINO' and cfg.model.panoptic_head.num_things_classes == len(cfg.classes)
+    other = tmp_path / 'other.py'
+    write_config(summaries('instance'), TrainingPlan(flat=not flat), other)
+    assert Config.fromfile(other).to_dict() == cfg.to_dict()
+
+
 def test_data_that_cannot_be_trained_on(summaries, tmp_path: Path) -> None:
     train, val = summaries('instance')
     faulty = dataclasses.replace(train, problems=['annotation 7: no'])
@@ -284,7 +303,12 @@ def test_a_base_that_cannot_be_followed(summaries, tmp_path: Path) -> None:
     broken.write_text('1 / 0')
     for kind, base, side, message in (
         ('instance', shapes_base, 256, 'keep the size of their files, so that --image-size 256 has nothing to set'),
-        ('instance', CONFIGS / 'maskdino_r18_shapes_panoptic.py', None, 'trains panoptic data, the data are instance'),
+        (
+            'instance',
+            CONFIGS / 'maskdino_r18_shapes_panoptic.py',
+            None,
+            'trains panoptic data, the data are instance',
+        ),
         ('semantic', shapes_base, None, 'trains instance data, the data are semantic'),
         ('instance', CONFIGS / 'maskdino_r50_lvis_instance.py', None, 'wrapped in ClassBalancedDataset'),
         ('instance', broken, None, r'broken.py: the config cannot be read \(ZeroDivisionError'),
