@@ -205,7 +205,10 @@ class _Work:
         if not all(video.num_frames for video in videos.values()):
             total = 0
         num_done = num_empty = 0
-        blocks = [sum(blocks, [])] if batch_size == 1 else [sorted(block, key=_size) for block in blocks]
+        if batch_size == 1:
+            blocks = [[file for block in blocks for file in block]]
+        else:
+            blocks = [sorted(block, key=_size) for block in blocks]
         results = (
             result
             for block in blocks
