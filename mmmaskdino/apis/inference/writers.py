@@ -83,7 +83,7 @@ class PictureWriter:
     def _open(self, name: str, shape: tuple[int, ...]) -> cv2.VideoWriter:
         path = self._folder.file('pictures', f'{name}.mp4')
         self._path, size = partial_path(path), (shape[1], shape[0])
-        self._video = cv2.VideoWriter(str(self._path), cv2.VideoWriter_fourcc(*'mp4v'), self._fps[name], size)
+        self._video = cv2.VideoWriter(str(self._path), cv2.VideoWriter.fourcc(*'mp4v'), self._fps[name], size)
         if not self._video.isOpened():
             raise ValueError(f'{path}: OpenCV cannot write an mp4 video of {size[0]} x {size[1]} pixels')
         return self._video
