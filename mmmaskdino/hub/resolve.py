@@ -106,8 +106,10 @@ def _of_entry(entry: Entry) -> ModelFiles:
     is_here = entry.kind is None and Path(entry.address).is_file()
     if not is_here:
         check_model_reachable(entry)
+    elif entry.bytes not in (None, Path(entry.address).stat().st_size):
+        raise ValueError(f'{entry.address} is not complete: expected {entry.bytes} bytes; copy the folder again')
     return ModelFiles(
-        entry.config and find_config(entry.config),
+        find_config(entry.config) if entry.config else None,
         entry.address if is_here else SCHEME + entry.name,
         receipt.get('options', entry.options),
     )

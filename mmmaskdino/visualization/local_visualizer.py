@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.transforms import Bbox
 
 MIN_FONT_SIZE = 9
+MAX_OVERLAP = 0.2  # of texts, as a share of the smaller
 USUAL_SIDE = 640  # pixels; beyond it, letters and lines grow with the image
 
 
@@ -124,14 +125,23 @@ class MaskDINOVisualizer(_DrawsInEveryProcess):
     def draw_texts(self, texts: Any, positions: Any, font_sizes: Any = None, **kwargs: Any) -> MaskDINOVisualizer:
         """Draw texts as they stand (no formula between `$`), inside the image, large enough to be read.
 
+        A text that would cover much of an earlier one is left out: of many small objects side by side, neither could be
+        read, and nothing seen of the objects.
+
         Args: as ``Visualizer.draw_texts``; sizes are for an image of `USUAL_SIDE` pixels, on larger ones they grow.
         """
         if font_sizes is not None:
             font_sizes = (np.maximum(font_sizes, MIN_FONT_SIZE) * self._factor).tolist()
         texts = [without_formulas(text) for text in ([texts] if isinstance(texts, str) else texts)]
+        drawn = [self._extent(text) for text in self.ax_save.texts]
         super().draw_texts(texts, positions, font_sizes=font_sizes, **kwargs)
         for text in self.ax_save.texts[-len(texts) :]:
             self._move_inside(text)
+            extent = self._extent(text)
+            if any(_overlap(extent, other) > MAX_OVERLAP for other in drawn):
+                text.remove()
+            else:
+                drawn.append(extent)
         return self
 
     def draw_polygons(self, polygons: Any, *args: Any, line_widths: Any = 2, **kwargs: Any) -> MaskDINOVisualizer:
@@ -167,6 +177,14 @@ class MaskDINOVisualizer(_DrawsInEveryProcess):
             return text.get_window_extent(renderer)
         text.update_bbox_position_size(renderer)
         return patch.get_window_extent(renderer)
+
+
+def _overlap(one: Bbox, other: Bbox) -> float:
+    """Which share of the smaller rectangle lies in the other."""
+    width = min(one.x1, other.x1) - max(one.x0, other.x0)
+    height = min(one.y1, other.y1) - max(one.y0, other.y0)
+    smaller = min(one.width * one.height, other.width * other.height)
+    return max(width, 0) * max(height, 0) / max(smaller, 1e-6)
 
 
 def _clip(bboxes: Any, image: np.ndarray) -> torch.Tensor:

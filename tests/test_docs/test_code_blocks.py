@@ -35,6 +35,7 @@ OTHER_SPELLINGS = {
     r'python -m mmmaskdino': 'mmmaskdino COMMAND',
     r'(?m)^\s*(\./)?(tools|\.ci)/(quickstart|run_tests|setup_env|build_docs|coverage)\.sh': 'bash tools/NAME.sh',
     r'bash tools/(dist|slurm)_\w+\.sh': 'tools/NAME.sh',
+    **{f'python tools/{script}': f'mmmaskdino {name}' for name, (script, _) in TOOLS.items()},
 }
 # Programs of others; their options are not ours to check.
 OTHER_PROGRAMS = {'curl', 'docker', 'mim', 'pre-commit', 'python3.11', 'source', 'tensorboard', 'trtexec'}
@@ -253,6 +254,7 @@ def test_each_command_has_one_spelling(path: Path) -> None:
         ('`python -m mmmaskdino doctor`', 'mmmaskdino COMMAND'),
         ('```bash\ntools/run_tests.sh\n```', 'bash tools/NAME.sh'),
         ('bash tools/dist_train.sh CONFIG 8', 'tools/NAME.sh'),
+        ('python tools/analysis_tools/plot_training.py x.png', 'mmmaskdino curves'),
     ],
 )
 def test_another_spelling_is_found(text: str, right: str) -> None:

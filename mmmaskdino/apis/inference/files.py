@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -146,13 +146,13 @@ def predict_files(
         try:
             mine = work.do(blocks, batch_size, workers, on_progress, on_result, shared.is_one)
         except BaseException:
-            if found and size == 1:  # others may be at work still
+            if size == 1 and found:  # others may be at work still
                 work.put_together(found)
             raise
         finally:
             work.close()
         everyone = on_all((*mine, predictor.remarks.lines()))
-        if found:  # by the first process
+        if found:  # on the first process
             work.put_together(found)
         on_all(None)  # nobody says that it is done before the files are there
     num_done, failures, num_empty, remarks = (sum(parts, type(parts[0])()) for parts in zip(*everyone, strict=True))
@@ -254,7 +254,7 @@ class _Work:
         videos = {}
         for file in (file for block in blocks for file in block if file.is_video):
             try:
-                videos[file.name] = Video(Path(str(file.path)), self._predictor.limits, file.name)
+                videos[file.name] = Video(cast(Path, file.path), self._predictor.limits, file.name)
                 self._fps[file.name] = videos[file.name].fps
             except DataError as error:
                 if alone:

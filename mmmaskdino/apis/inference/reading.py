@@ -216,12 +216,18 @@ def reduce_image(image: np.ndarray, max_pixels: float) -> np.ndarray:
 
 
 def stored_size(source: str | Path | bytes, name: str) -> tuple[int, int]:
-    """Width and height from the file's header."""
+    """Width and height from the file's header.
+
+    Raises:
+        DataError: The file is missing, empty, no image, or none of its size; of an image that Pillow does not know, the
+            cause is its `UnidentifiedImageError`.
+    """
     try:
         num_bytes = len(source) if isinstance(source, bytes) else os.path.getsize(source)
         if not num_bytes:
             raise DataError(f'{name}: the file is empty (0 bytes)')
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+        opened = io.BytesIO(source) if isinstance(source, bytes) else source
+        with _no_limit_of_pillow(), Image.open(opened) as image:
             width, height = image.size
     except UnidentifiedImageError as error:
         raise DataError(f'{name}: not an image that can be read') from error

@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from mmmaskdino.datasets.panoptic_png import ids_to_rgb
 from mmmaskdino.datasets.predicted import save_drawing
 from mmmaskdino.output_files import OutputFolder, partial_path
 
@@ -83,10 +82,10 @@ class PictureWriter:
     def _open(self, name: str, shape: tuple[int, ...]) -> cv2.VideoWriter:
         path = self._folder.file('pictures', f'{name}.mp4')
         self._path, size = partial_path(path), (shape[1], shape[0])
-        self._video = cv2.VideoWriter(str(self._path), cv2.VideoWriter.fourcc(*'mp4v'), self._fps[name], size)
-        if not self._video.isOpened():
+        self._video = video = cv2.VideoWriter(str(self._path), cv2.VideoWriter.fourcc(*'mp4v'), self._fps[name], size)
+        if not video.isOpened():
             raise ValueError(f'{path}: OpenCV cannot write an mp4 video of {size[0]} x {size[1]} pixels')
-        return self._video
+        return video
 
 
 class PanopticWriter:
@@ -102,7 +101,7 @@ class PanopticWriter:
     def write(self, prediction: Prediction, job: Job) -> None:
         """Write the segments of one image."""
         with self._folder.replacing('panoptic', f'{job.name}.png') as path:
-            Image.fromarray(ids_to_rgb(prediction.segments().ids)).save(path)
+            prediction.save_segments(path)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -122,9 +121,8 @@ class SemanticWriter:
 
     def write(self, prediction: Prediction, job: Job) -> None:
         """Write the label map of one image."""
-        labels = prediction.labels().astype(self._type)
         with self._folder.replacing('semantic', f'{job.name}.png') as path:
-            Image.fromarray(labels).save(path)
+            prediction.save_labels(path, self._type)
 
     def close(self) -> None:
         """Nothing is open."""

@@ -210,7 +210,7 @@ def test_the_limits_reach_the_reader(model_files, make_image) -> None:
     with pytest.raises(DataError, match='70 x 50 pixels.*limit is 0.003'):
         predictor(cv2.imread(str(image)))
     raised = Predictor(*files, device='cpu', limits=Limits(max_megapixels=500))
-    assert raised._loader.max_pixels == 500_000_000
+    assert raised.loader.max_pixels == 500_000_000
 
 
 def test_what_the_network_gets_is_bounded(model_files, make_image) -> None:

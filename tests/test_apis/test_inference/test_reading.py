@@ -14,9 +14,10 @@ from threading import Thread
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, features
 
 from mmmaskdino.apis.inference.reading import Limits, read_image, read_source, reduce_image
+from mmmaskdino.apis.inference.sources import find_images
 from mmmaskdino.datasets.files import DataError
 from mmmaskdino.datasets.image_loading import LoadCheckedImage
 
@@ -148,6 +149,14 @@ def test_what_stands_for_no_image(source: object, error: type, message: str) -> 
 def test_a_format_that_only_pillow_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr('mmcv.imfrombytes', lambda *args, **options: None)
     assert np.array_equal(read(encoded('png')), PIXELS)
+
+
+@pytest.mark.skipif(not features.check('avif'), reason='this build of Pillow has no AVIF')
+def test_avif(tmp_path: Path) -> None:
+    smooth = np.full((16, 24, 3), (20, 90, 200), np.uint8)
+    (tmp_path / 'a.avif').write_bytes(encoded('avif', smooth))
+    assert [image.name for image in find_images(tmp_path).files] == ['a']
+    assert np.abs(read(tmp_path / 'a.avif').astype(int) - smooth).max() < 12
 
 
 def test_the_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
