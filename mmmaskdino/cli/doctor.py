@@ -181,7 +181,7 @@ def _selftest(name: str | None) -> list[str]:
         device = usable_device(name)
     print(f'\nSelftest on {device} ({describe_device(device)})')
     failed = []
-    line = '  {:22}{:9}{:58}{}'
+    line = '  {:22}{:9}{:57} {}'
     print(line.format('check', 'result', 'found', 'expected'))
     for row in run_checks(device):
         print(line.format(*row).rstrip(), flush=True)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from operator import attrgetter
@@ -425,7 +425,7 @@ class Predictor:
         ]
 
 
-def map_ahead(function: Callable[[T], Any], items: Iterable[T], workers: int, most: int) -> Iterator[Any]:
+def map_ahead(function: Callable[[T], Any], items: Iterable[T], workers: int, most: int) -> Generator[Any, None, None]:
     """The results of a function in the order of the items, made in threads while earlier ones are used.
 
     Args:
