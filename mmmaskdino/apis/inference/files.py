@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -205,7 +206,10 @@ class _Work:
         if not all(video.num_frames for video in videos.values()):
             total = 0
         num_done = num_empty = 0
-        blocks = [sum(blocks, [])] if batch_size == 1 else [sorted(block, key=_size) for block in blocks]
+        if batch_size == 1:
+            blocks = [list(chain.from_iterable(blocks))]
+        else:
+            blocks = [sorted(block, key=_size) for block in blocks]
         results = (
             result
             for block in blocks
