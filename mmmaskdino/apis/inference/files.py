@@ -133,7 +133,7 @@ def predict_files(
             settings = dict(
                 predictor.settings(), save=sorted(save), draw=draw, picture_side=max_side, format=result_format
             )
-            if set(save) & {'instances', 'panoptic'}:
+            if result_format == 'coco' and set(save) & {'instances', 'panoptic'}:
                 settings['images in'] = found.root and str(found.root)  # the names in the files are relative to it
             journal.open(settings, overwrite)
             missing = [file for file in found.files if _is_missing(journal, out, file)]
