@@ -40,3 +40,13 @@ def test_the_callback_learns_the_length_late(capsys: pytest.CaptureFixture, monk
     show(1, 2)
     show(2, 2)
     assert '2/2' in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_time_of_the_first_part_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock starts before the work: a bar that starts after it shows thousands of images a second."""
+    made = []
+    monkeypatch.setattr(progress, 'Progress', lambda **options: made.append(options) or Progress(**options))
+    show = progress_callback(unit='frame')
+    assert made == [dict(unit='frame')]
+    show(1, 1)
+    assert len(made) == 1

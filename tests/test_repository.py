@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -167,6 +168,22 @@ def test_a_release_needs_its_tag_and_its_date(release, tmp_path: Path) -> None:
     (tmp_path / 'CHANGELOG.md').write_text(f'## {__version__}, not released yet\n')
     done = release(f'v{__version__}')
     assert done.returncode == 1 and 'CHANGELOG.md has no' in done.stderr
+
+
+def test_the_order_of_an_installation_with_pip(tmp_path: Path) -> None:
+    """torch, then mmcv that sees it, then the package; with a Python that only says what it is asked for."""
+    python = tmp_path / 'python'
+    python.write_text(
+        f'#!/bin/sh\necho "$*" >> {tmp_path}/calls\n[ "$2" != venv ] || install -D "$0" "$3/bin/python"\n'
+    )
+    python.chmod(0o755)
+    command = ['bash', str(ROOT / '.ci' / 'install_with_pip.sh'), str(tmp_path / 'new'), '.[current]']
+    subprocess.run(command, check=True, env=os.environ | {'PYTHON': str(python)})
+    made, *installed = (tmp_path / 'calls').read_text().splitlines()
+    assert made == f'-m venv {tmp_path}/new'
+    first, mmcv, package = (line.partition(' install ')[2] for line in installed)
+    assert 'torch==' in first and 'torchvision==' in first and 'setuptools' in first and 'mmcv' not in first
+    assert mmcv.startswith('--no-build-isolation onedl-mmcv==') and package == '--no-build-isolation .[current]'
 
 
 def test_the_lock_file() -> None:

@@ -68,6 +68,8 @@ def open_model(
         ValueError: Something of this does not exist or cannot be read.
     """
     if isinstance(model, Config):
+        if weights is None:
+            raise ValueError('a config alone has no weights: give them as well')
         return _with_options(model, options), find_weights(weights)[0]
     files = resolve_model(model, weights)
     if files.remark:

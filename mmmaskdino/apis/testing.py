@@ -107,9 +107,9 @@ def measure_model(entry: Entry, data: str) -> dict[str, float]:
         raise ValueError(f'the folder of the data does not exist: {data}')
     cfg, weights = open_model(entry.name)
     cfg.load_from = weights
-    dataset = cfg.test_dataloader.dataset
+    old = cfg.test_dataloader.dataset.data_root
     for part in (cfg.test_dataloader, cfg.test_evaluator):
-        _move_data(part, dataset.data_root.rstrip('/'), data.rstrip('/'))
+        _move_data(part, old.rstrip('/'), data.rstrip('/'))
     found = evaluate(cfg, None)
     return {
         metric: next(found[name] * factor for name, factor in METRICS[metric] if name in found)

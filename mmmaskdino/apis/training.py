@@ -14,7 +14,7 @@ from mmengine.runner.base_loop import BaseLoop
 
 from mmmaskdino.apis.launch import build_runner, load_config, prepare_launcher
 from mmmaskdino.engine import find_resumable_checkpoint, is_complete
-from mmmaskdino.hub import find_start
+from mmmaskdino.hub import find_start, read_table
 from mmmaskdino.hub.table import SCHEME
 
 
@@ -46,7 +46,9 @@ def build_train_config(args: Namespace) -> Config:
 
 def _stands_for_weights(weights: str | None) -> bool:
     """Whether it is a name or a folder, and no file or address."""
-    return bool(weights) and (str(weights).startswith(SCHEME) or Path(weights).is_dir())
+    if not weights or Path(weights).is_file():
+        return False
+    return str(weights).startswith(SCHEME) or Path(weights).is_dir() or weights in read_table()
 
 
 def start_from(cfg: Config, weights: str) -> None:

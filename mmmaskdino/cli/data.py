@@ -12,6 +12,7 @@ channel with class indices, 255 where nothing is labelled), or one COCO file. Wh
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from mmmaskdino.cli.messages import errors_as_messages
@@ -64,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     config.add_argument(
         '--boxes-only', action='store_true', help='train boxes alone, also where objects have masks, or some of them'
     )
+    config.add_argument('--flat', action='store_true', help='write all out instead of inheriting from another config')
     config.add_argument('--overwrite', action='store_true', help='replace the file of --out if it is there')
 
 
@@ -153,7 +155,9 @@ def write(args: argparse.Namespace) -> int:
         args, [split for split in splits if split.kind == kind], read_images=False, with_masks=not args.boxes_only
     )
     recipe = choose_recipe(summaries, args.gpus, args.image_size, args.epochs) if args.small else None
-    plan = TrainingPlan(args.gpu_memory, args.gpus, args.epochs, args.load_from, args.base, args.image_size, recipe)
+    plan = TrainingPlan(
+        args.gpu_memory, args.gpus, args.epochs, args.load_from, args.base, args.image_size, recipe, args.flat
+    )
     write_config(summaries, plan, out)
     for reason in recipe.reasons if recipe else ():
         print(f'chosen: {reason}')
@@ -166,6 +170,8 @@ def write(args: argparse.Namespace) -> int:
             'note: there is no validation data; the training data are evaluated, which says little. mmmaskdino data '
             'split divides them'
         )
+    if kind != 'semantic' and not args.small and not has_gpu():
+        print('note: there is no GPU here, and on a CPU this model takes days; --small writes one that takes minutes')
     others = sorted({split.kind for split in splits} - {kind})
     if others:
         print(f'note: {kind} data were chosen; --kind {" or ".join(others)} is there, too')
@@ -197,6 +203,11 @@ def _unused_classes(summaries: list) -> list[str]:
     unused = find_unused_classes(instances) if instances else []
     names = ', '.join(map(str, unused))
     return [f'no object in any part has one of these classes, which data config leaves out: {names}'] if unused else []
+
+
+def has_gpu() -> bool:
+    """Whether there is an NVIDIA GPU that is not hidden; torch is not asked, whose import takes seconds."""
+    return Path('/dev/nvidia0').exists() and os.environ.get('CUDA_VISIBLE_DEVICES') not in ('', '-1')
 
 
 def _summaries(args: argparse.Namespace, splits: list, read_images: bool, with_masks: bool = True) -> list:

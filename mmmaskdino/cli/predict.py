@@ -19,7 +19,8 @@ What --save writes into the folder of --out:
 A line says what was found in each image. An image without results is named with the reason at the end, the others are
 done, and the exit status is 1. The same command again does what is missing. Several processes share the images:
 
-  torchrun --nproc-per-node 4 -m mmmaskdino predict photos/ ...        srun -n 16 mmmaskdino predict photos/ ...
+  torchrun --nproc-per-node 4 --no-python mmmaskdino predict photos/ ...
+  srun --ntasks 16 mmmaskdino predict photos/ ...
 """
 
 from __future__ import annotations

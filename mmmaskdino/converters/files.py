@@ -3,6 +3,7 @@
 import io
 import pickle
 import tarfile
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -87,7 +88,9 @@ def read_torch_file(path: Path, map_location: Any = 'cpu') -> Any:
     """
     _reject_other_formats(path)
     try:
-        return torch.load(path, map_location=map_location, weights_only=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings('ignore', 'TypedStorage is deprecated')  # torch 2.1 warns of its own reader
+            return torch.load(path, map_location=map_location, weights_only=True)
     except pickle.UnpicklingError:
         # Arrays and the history of losses, which torch does not admit by itself (2.1 has no way to add to its list).
         return _read_restricted(path, map_location)

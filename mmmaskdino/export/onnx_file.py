@@ -6,6 +6,7 @@ import inspect
 import json
 import warnings
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +77,9 @@ def describe(cfg: Config, network: ExportedNetwork, size: Shape | None) -> dict[
     Returns:
         dict[str, Any]: ``classes``, ``num_thing_classes``, ``palette`` (if known), ``mean`` and ``std`` of the channels
         in the order ``channels``, ``input_size`` ([H, W] or null), ``size_divisor``, ``resize`` ([long, short] side at
-        most, as in the test pipeline, or null), ``outputs``, ``scores`` (how class logits become probabilities) and
-        ``box_margin`` (share of their boxes by which masks of things may reach beyond them, or null).
+        most, as in the test pipeline, or null), ``outputs``, ``scores`` (how class logits become probabilities),
+        ``box_margin`` (share of their boxes by which masks of things may reach beyond them, or null) and ``test_cfg``
+        (all settings of the post-processing).
     """
     preprocessor, meta = network.model.data_preprocessor, network.model.dataset_meta
     described = dict(
@@ -94,6 +96,7 @@ def describe(cfg: Config, network: ExportedNetwork, size: Shape | None) -> dict[
         outputs='results' if network.with_results else 'raw',
         scores='sigmoid' if network.head.use_sigmoid else 'softmax, the last is no object',
         box_margin=network.fusion.settings.box_margin,
+        test_cfg=asdict(network.fusion.settings),
     )
     if meta.get('palette') is not None:
         described['palette'] = [list(map(int, color)) for color in meta['palette']]

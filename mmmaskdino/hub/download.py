@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -35,10 +35,6 @@ class FetchError(ValueError):
 
 class _WrongFileError(FetchError):
     """What came is another file, or a damaged one."""
-
-
-class _Interrupted(Exception):  # noqa: N818 (no error: the next attempt goes on)
-    """The connection ended before the file did."""
 
 
 class Remote(NamedTuple):
@@ -85,7 +81,7 @@ def locked(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def download(remote: Remote, folder: Path, by_hand: Path) -> tuple[Path, dict[str, int | str]]:
+def download(remote: Remote, folder: Path, by_hand: Path) -> tuple[Path, dict[str, Any]]:
     """Fetch a file, or pick it up; the caller holds a lock.
 
     Args:
@@ -128,7 +124,7 @@ def check_reachable(remote: Remote, by_hand: Path) -> None:
         raise FetchError(_by_hand_message(f'{OFFLINE} is set', places, remote, by_hand))
 
 
-def check_file(path: Path, remote: Remote) -> dict[str, int | str]:
+def check_file(path: Path, remote: Remote) -> dict[str, Any]:
     """Compare a file with what is known of it.
 
     Returns:
@@ -137,14 +133,15 @@ def check_file(path: Path, remote: Remote) -> dict[str, int | str]:
     Raises:
         FetchError: It is another file.
     """
-    sums = dict(md5=hashlib.md5(usedforsecurity=False), sha256=hashlib.sha256())
+    sums: dict[str, Any] = dict(md5=hashlib.md5(usedforsecurity=False), sha256=hashlib.sha256())
     with open(path, 'rb') as file:
         start = file.read(512).lstrip().lower()
         file.seek(0)
         while chunk := file.read(CHUNK):
             for digest in sums.values():
                 digest.update(chunk)
-    found = {'bytes': path.stat().st_size, **{name: digest.hexdigest() for name, digest in sums.items()}}
+    found: dict[str, int | str] = {'bytes': path.stat().st_size}
+    found |= {name: digest.hexdigest() for name, digest in sums.items()}
     if start.startswith((b'<!doctype', b'<html', b'<?xml')):
         raise _WrongFileError(f'{path.name} is a web page, no file of weights (a login, a proxy, a wrong address?)')
     for name, value in found.items():
@@ -166,7 +163,7 @@ def _by_hand_message(why: str, places: Iterable[str], remote: Remote, by_hand: P
     return '\n'.join(lines)
 
 
-def _download_from(address: str, part: Path, remote: Remote) -> dict[str, int | str]:
+def _download_from(address: str, part: Path, remote: Remote) -> dict[str, Any]:
     """Fetch from one address; what is not right is removed, and if it began with an older part, fetched anew."""
     known = remote.md5 or remote.sha256
     while True:
@@ -197,7 +194,7 @@ def _receive_patiently(address: str, part: Path, size: int | None) -> None:
             elif error.code not in _TEMPORARY:
                 raise FetchError(f'HTTP {error.code} {error.reason}') from error
             problem = error
-        except (_Interrupted, OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException) as error:
             problem = error
             if isinstance(getattr(error, 'reason', None), socket.gaierror):  # no such name, or no network at all
                 break
@@ -209,8 +206,7 @@ def _receive(address: str, part: Path, size: int | None) -> None:
 
     Raises:
         FetchError: It would be in vain to try again.
-        _Interrupted: Not all of the file has come.
-        OSError: The server does not answer, or not as it should.
+        OSError: The server does not answer, or not all of the file has come.
     """
     start = part.stat().st_size if part.is_file() else 0
     if size is not None and start == size:
@@ -228,16 +224,12 @@ def _receive(address: str, part: Path, size: int | None) -> None:
             raise _WrongFileError(f'the server offers {total} bytes{page}; expected {size}')
         _store(response, part, start, total)
     if total is not None and part.stat().st_size < total:
-        raise _Interrupted(f'the connection ended after {part.stat().st_size} of {total} bytes')
+        raise ConnectionError(f'the connection ended after {part.stat().st_size} of {total} bytes')
 
 
 def _store(response: http.client.HTTPResponse, part: Path, start: int, total: int | None) -> None:
     bar = Progress(total=total, initial=start, unit='B', unit_scale=True, desc=part.name.replace('.part', ''))
-    try:
-        file = open(part, 'ab' if start else 'wb')  # noqa: SIM115 (its errors are told from those of the connection)
-    except OSError as error:
-        raise FetchError(f'{part} cannot be written: {error.strerror}') from error
-    with bar, file:
+    with bar, open(part, 'ab' if start else 'wb') as file:
         while chunk := response.read(CHUNK):
             try:
                 file.write(chunk)
@@ -248,6 +240,7 @@ def _store(response: http.client.HTTPResponse, part: Path, start: int, total: in
                     f'{part} cannot be written: {error.strerror} ({free:.0f} MB are free; {HOME} names another folder)'
                 ) from error
             bar.update(len(chunk))
+        os.fsync(file.fileno())  # before it gets another name
 
 
 def digits_in(name: str) -> str | None:

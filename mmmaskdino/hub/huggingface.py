@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .download import FetchError
+from .download import OFFLINE, FetchError, switched_on
 from .resolve import PUBLISHED
 
 
@@ -26,7 +26,9 @@ def fetch_published(repo_id: str, revision: str | None = None) -> Path:
     except ModuleNotFoundError as error:
         raise FetchError('huggingface_hub is not installed: pip install "mmmaskdino[hub]"') from error
     try:
-        folder = Path(snapshot_download(repo_id, revision=revision, allow_patterns=['*.pth', PUBLISHED]))
+        wanted = ['*.pth', PUBLISHED]
+        offline = switched_on(OFFLINE)
+        folder = Path(snapshot_download(repo_id, revision=revision, allow_patterns=wanted, local_files_only=offline))
     except Exception as error:  # of several HTTP libraries, by version
         reason = ' '.join(str(error).split()) or type(error).__name__
         raise FetchError(f'{repo_id} cannot be fetched from the Hugging Face Hub: {reason}') from error

@@ -19,7 +19,7 @@ class ModelFiles(NamedTuple):
     config: Path | None
     """Config file; None: the config that the weights hold."""
     weights: str
-    """Checkpoint file or address, as mmengine's loaders take it; `maskdino://NAME` is fetched when it is loaded."""
+    """Checkpoint file or address, as mmengine's loaders take it; what the table knows is fetched when it is loaded."""
     options: dict[str, Any] = {}
     """Dotted config keys and values that belong to the weights; with `Entry.sizes`, complete once they are fetched."""
     remark: str = ''
@@ -106,8 +106,10 @@ def _of_entry(entry: Entry) -> ModelFiles:
     is_here = entry.kind is None and Path(entry.address).is_file()
     if not is_here:
         check_model_reachable(entry)
+    elif entry.bytes not in (None, Path(entry.address).stat().st_size):
+        raise ValueError(f'{entry.address} is not complete: expected {entry.bytes} bytes; copy the folder again')
     return ModelFiles(
-        entry.config and find_config(entry.config),
+        find_config(entry.config) if entry.config else None,
         entry.address if is_here else SCHEME + entry.name,
         receipt.get('options', entry.options),
     )

@@ -14,6 +14,7 @@ from mmdet.structures.mask import bitmap_to_polygon
 from mmdet.visualization import DetLocalVisualizer
 from mmdet.visualization.palette import get_palette
 from mmengine.structures import InstanceData, PixelData
+from mmengine.visualization import Visualizer
 
 from mmmaskdino.plain_text import without_formulas
 
@@ -22,11 +23,26 @@ if TYPE_CHECKING:
     from matplotlib.transforms import Bbox
 
 MIN_FONT_SIZE = 9
+MAX_OVERLAP = 0.2  # of texts, as a share of the smaller
 USUAL_SIDE = 640  # pixels; beyond it, letters and lines grow with the image
 
 
+class _DrawsInEveryProcess(DetLocalVisualizer):
+    """mmengine lets the first of several processes alone draw, and gives the others None.
+
+    That suits a log. Where processes share images, each draws its own; `add_...` is left to the first one.
+    """
+
+    dataset_meta = property(*(x.__wrapped__ for x in (Visualizer.dataset_meta.fget, Visualizer.dataset_meta.fset)))
+    set_image, get_image = Visualizer.set_image.__wrapped__, Visualizer.get_image.__wrapped__
+    draw_points, draw_lines = Visualizer.draw_points.__wrapped__, Visualizer.draw_lines.__wrapped__
+    draw_texts, draw_circles = Visualizer.draw_texts.__wrapped__, Visualizer.draw_circles.__wrapped__
+    draw_bboxes, draw_polygons = Visualizer.draw_bboxes.__wrapped__, Visualizer.draw_polygons.__wrapped__
+    draw_binary_masks = Visualizer.draw_binary_masks.__wrapped__
+
+
 @VISUALIZERS.register_module()
-class MaskDINOVisualizer(DetLocalVisualizer):
+class MaskDINOVisualizer(_DrawsInEveryProcess):
     """Draws boxes, masks and panoptic segments, the same for the same results; without results an image stays as it is.
 
     Args: as ``DetLocalVisualizer``.
@@ -109,14 +125,23 @@ class MaskDINOVisualizer(DetLocalVisualizer):
     def draw_texts(self, texts: Any, positions: Any, font_sizes: Any = None, **kwargs: Any) -> MaskDINOVisualizer:
         """Draw texts as they stand (no formula between `$`), inside the image, large enough to be read.
 
+        A text that would cover much of an earlier one is left out: of many small objects side by side, neither could be
+        read, and nothing seen of the objects.
+
         Args: as ``Visualizer.draw_texts``; sizes are for an image of `USUAL_SIDE` pixels, on larger ones they grow.
         """
         if font_sizes is not None:
             font_sizes = (np.maximum(font_sizes, MIN_FONT_SIZE) * self._factor).tolist()
         texts = [without_formulas(text) for text in ([texts] if isinstance(texts, str) else texts)]
+        drawn = [self._extent(text) for text in self.ax_save.texts]
         super().draw_texts(texts, positions, font_sizes=font_sizes, **kwargs)
         for text in self.ax_save.texts[-len(texts) :]:
             self._move_inside(text)
+            extent = self._extent(text)
+            if any(_overlap(extent, other) > MAX_OVERLAP for other in drawn):
+                text.remove()
+            else:
+                drawn.append(extent)
         return self
 
     def draw_polygons(self, polygons: Any, *args: Any, line_widths: Any = 2, **kwargs: Any) -> MaskDINOVisualizer:
@@ -152,6 +177,14 @@ class MaskDINOVisualizer(DetLocalVisualizer):
             return text.get_window_extent(renderer)
         text.update_bbox_position_size(renderer)
         return patch.get_window_extent(renderer)
+
+
+def _overlap(one: Bbox, other: Bbox) -> float:
+    """Which share of the smaller rectangle lies in the other."""
+    width = min(one.x1, other.x1) - max(one.x0, other.x0)
+    height = min(one.y1, other.y1) - max(one.y0, other.y0)
+    smaller = min(one.width * one.height, other.width * other.height)
+    return max(width, 0) * max(height, 0) / max(smaller, 1e-6)
 
 
 def _clip(bboxes: Any, image: np.ndarray) -> torch.Tensor:

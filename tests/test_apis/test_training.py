@@ -117,9 +117,9 @@ def test_weights_of_a_whole_model_replace_those_of_the_backbone(build: Any, chec
     for weights, expected in (('maskdino_r50_coco_instance',) * 2, (str(checkpoint.parent), str(checkpoint))):
         cfg = build(MODEL, '--load-from', weights)
         assert cfg.load_from.removeprefix('maskdino://') == expected and cfg.model.backbone.init_cfg is None
-    for weights in ('maskdino://dino_r50_coco_12e', str(checkpoint.parent)):
+    for weights in ('maskdino://dino_r50_coco_12e', 'dino_r50_coco_12e', str(checkpoint.parent)):
         cfg = build(MODEL, '--cfg-options', f'load_from={weights}')
-        assert cfg.load_from in (weights, str(checkpoint)) and cfg.model.backbone.init_cfg
+        assert cfg.load_from in ('maskdino://dino_r50_coco_12e', str(checkpoint)) and cfg.model.backbone.init_cfg
 
 
 @pytest.mark.parametrize('arguments', [('--load-from', '{}'), ('--cfg-options', 'load_from=maskdino://{}')])

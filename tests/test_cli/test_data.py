@@ -80,6 +80,18 @@ def test_boxes_only(edit, capsys):
     assert 'with_mask' not in cfg.train_dataloader.dataset.pipeline[1]
 
 
+def test_small_model_and_its_reasons(shapes, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr('mmmaskdino.cli.data.has_gpu', lambda: False)
+    arguments = ['data', 'config', str(shapes), '--kind', 'instance', '--out']
+    assert main([*arguments, str(tmp_path / 'large.py')]) == 0
+    assert 'no GPU here' in capsys.readouterr().out
+    assert main([*arguments, str(tmp_path / 'small.py'), '--small', '--epochs', '3', '--image-size', '96']) == 0
+    text = capsys.readouterr().out
+    assert 'no GPU here' not in text and 'chosen: 6 steps of 2 images: each of the 4 images 3 times' in text
+    cfg = Config.fromfile(tmp_path / 'small.py')
+    assert cfg.train_cfg.max_iters == 6 and cfg.test_dataloader.dataset.pipeline[1].scale == (96, 96)
+
+
 def test_boxes_only_needs_boxes(shapes, tmp_path):
     with pytest.raises(SystemExit, match='--boxes-only needs instance data, got panoptic data'):
         main(['data', 'config', str(shapes), '--kind', 'panoptic', '--boxes-only', '--out', str(tmp_path / 'a.py')])

@@ -27,6 +27,7 @@ sys.exit(status)
     [
         ['check', '{data}', '--picture', '{out}.png'],
         ['config', '{data}', '--out', '{out}.py', '--kind', 'panoptic', '--base', '{base}'],
+        ['config', '{data}', '--out', '{out}.py', '--small'],
         ['split', '{data}/annotations/instances_train.json', '--out', '{out}'],
     ],
 )
@@ -44,6 +45,12 @@ def test_data_commands_import_no_torch(project_root: Path, tmp_path: Path, comma
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize('command', [['models'], ['configs']])
+def test_lists_import_no_torch(project_root: Path, command: list[str]) -> None:
+    done = subprocess.run([sys.executable, '-c', RUN, *command], cwd=project_root, capture_output=True, text=True)
+    assert done.returncode == 0 and 'maskdino_r50_coco_panoptic' in done.stdout and done.stderr == '', done.stderr
+
+
 @pytest.mark.parametrize(
     ('command', 'message'),
     [
@@ -57,6 +64,10 @@ def test_data_commands_import_no_torch(project_root: Path, tmp_path: Path, comma
             ['predict', '{data}', '--config', '{base}', '--weights', '{base}', '--out', '{out}', '--device', 'gpu'],
             '--device gpu: expected cpu, cuda, the number of a GPU',
         ),
+        (['predict', '{data}', '--model', 'maskdino_r50_coco_panoptik', '--out', '{out}'], 'did you mean maskdino_r50'),
+        (['train', '{base}', '--load-from', 'maskdino_r50_coco'], 'did you mean maskdino_r50_coco_panoptic'),
+        (['models', 'path', 'maskdino_r50_coco_panoptic'], 'fetch it with: mmmaskdino models fetch'),
+        (['models', 'fetch', 'maskdino_r50_coco'], 'did you mean maskdino_r50_coco_panoptic'),
         (['train', '{base}s'], 'did you mean maskdino_r18_shapes_panoptic.py'),
         (['test', '{base}', 'no.pth'], 'no.pth does not exist'),
         (['export', '--config', '{base}', '--weights', 'no.pth', '--out', '{out}'], 'no.pth does not exist'),

@@ -40,7 +40,7 @@ def one_file(shapes: Path, tmp_path: Path) -> Path:
 def commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
     """Commands of trainings, which do nothing but leave the figures of one."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(quickstart, '_has_gpu', lambda: False)
+    monkeypatch.setattr(quickstart, 'has_gpu', lambda: False)
     monkeypatch.setattr(quickstart, '_count_cores', lambda: 2)
     seen = []
 
@@ -66,7 +66,7 @@ def test_minutes_decide_the_steps(shapes: Path, commands: list, capsys: pytest.C
     assert '--nproc_per_node=2' in training and '--resume' in training and '--resume' not in timing
     assert 'randomness.seed=3' in training and 'model.backbone.init_cfg=None' in training
     out = Path('work_dirs/quickstart_shapes')
-    cfg = Config.fromfile(out / 'config.py')
+    cfg = Config.fromfile(out / 'config' / 'quickstart_shapes.py')
     assert cfg.train_cfg.max_iters == 960, '0.8 of 10 minutes with 0.5 s each'
     assert cfg.model.panoptic_head.num_stuff_classes == 4, 'panoptic data before instances'
     text = capsys.readouterr().out
@@ -89,7 +89,7 @@ def test_one_file_is_divided(one_file: Path, commands: list, capsys: pytest.Capt
     text = capsys.readouterr().out
     assert 'is divided by images, at random (seed 0), into' in text and '(5 images)' in text and '(1 images)' in text
     assert sorted(one_file.rglob('*')) == before, 'nothing is written beside the data'
-    cfg = Config.fromfile('out/config.py')
+    cfg = Config.fromfile('out/config/out.py')
     ids = []
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
         dataset = loader.dataset
@@ -167,5 +167,6 @@ def test_from_the_script_to_the_pictures(project_root: Path, one_file: Path, tmp
     (picture,) = out.glob('pictures/*.png')
     assert Image.open(picture).size[0] > 64 and (out / 'iter_2.pth').is_file()
     assert 'tf_efficientnet_lite0 starts from package://' in (out / 'training.log').read_text()
+    assert len((out / 'config' / 'quickstart_all.py').read_text().splitlines()) <= 25
     again = run('all.json', '--iterations', '2', '--processes', '1')
     assert 'going on from' in again and again.rpartition('== done')[2] == text.rpartition('== done')[2]

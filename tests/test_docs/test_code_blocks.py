@@ -35,9 +35,10 @@ OTHER_SPELLINGS = {
     r'python -m mmmaskdino': 'mmmaskdino COMMAND',
     r'(?m)^\s*(\./)?(tools|\.ci)/(quickstart|run_tests|setup_env|build_docs|coverage)\.sh': 'bash tools/NAME.sh',
     r'bash tools/(dist|slurm)_\w+\.sh': 'tools/NAME.sh',
+    **{f'python tools/{script}': f'mmmaskdino {name}' for name, (script, _) in TOOLS.items()},
 }
 # Programs of others; their options are not ours to check.
-OTHER_PROGRAMS = {'docker', 'mim', 'pre-commit', 'python3.11', 'source', 'tensorboard', 'trtexec'}
+OTHER_PROGRAMS = {'curl', 'docker', 'mim', 'pre-commit', 'python3.11', 'source', 'tensorboard', 'trtexec'}
 # Launchers: the arguments they need, the places of those that are their own, and the script that gets the others.
 LAUNCHERS = {
     'dist_train.sh': (2, {1}, 'train.py'),
@@ -132,6 +133,8 @@ def check(command: Command) -> None:
     program, *arguments = words
     if program == 'bash':
         program, *arguments = arguments
+    if program in ('torchrun', 'srun'):  # several processes of one command
+        program, *arguments = words[words.index('mmmaskdino') :]
     if program == 'mmmaskdino':
         check_subcommand(arguments, command.is_whole)
     elif program in ('python', 'pip'):
@@ -251,6 +254,7 @@ def test_each_command_has_one_spelling(path: Path) -> None:
         ('`python -m mmmaskdino doctor`', 'mmmaskdino COMMAND'),
         ('```bash\ntools/run_tests.sh\n```', 'bash tools/NAME.sh'),
         ('bash tools/dist_train.sh CONFIG 8', 'tools/NAME.sh'),
+        ('python tools/analysis_tools/plot_training.py x.png', 'mmmaskdino curves'),
     ],
 )
 def test_another_spelling_is_found(text: str, right: str) -> None:

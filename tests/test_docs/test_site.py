@@ -77,7 +77,7 @@ def test_the_api_has_what_is_public_and_nothing_else(site: Path) -> None:
 def test_tutorials_are_pages(site: Path) -> None:
     page = text_of(site / 'tutorials.html')
     assert 'From a folder of images to a trained model' in page and 'mmmaskdino data check data/shapes' in page
-    assert 'sv.Detections(' in page and '"cell_type"' not in page
+    assert 'to_supervision()' in page and '"cell_type"' not in page
     notebook = site / 'repository' / 'docs' / 'tutorials' / 'results.ipynb.html'
     assert notebook.is_file()
     assert (site / 'llms.txt').is_file()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import threading
@@ -137,18 +138,24 @@ def config(project_root: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def official(config: Path, make_model: Callable) -> Callable[..., bytes]:
-    """The file of a model of `config`, or of a variant, under the official names."""
+def official_of(make_model: Callable) -> Callable[..., bytes]:
+    """The file of a model under the official names, from its config and what is changed in it."""
 
-    def make(options: dict[str, Any] | None = None, **more: Any) -> bytes:
+    def make(config: Path, options: dict[str, Any] | None = None, coarsest_first: bool = True, **content: Any) -> bytes:
         cfg = Config.fromfile(config)
         cfg.merge_from_dict(options or {})
-        state = restore_model(make_model(cfg).state_dict(), coarsest_first=True).tensors
+        state = restore_model(make_model(cfg).state_dict(), coarsest_first).tensors
         buffer = io.BytesIO()
-        torch.save({'model': state, 'iteration': 5, **more}, buffer)
+        torch.save({'model': state, 'iteration': 5, **content}, buffer)
         return buffer.getvalue()
 
     return make
+
+
+@pytest.fixture
+def official(config: Path, official_of: Callable) -> Callable[..., bytes]:
+    """The same of `config`."""
+    return functools.partial(official_of, config)
 
 
 @pytest.fixture

@@ -153,6 +153,9 @@ def test_a_full_disk(fetch, remote: Remote, server, home: Path, monkeypatch: pyt
         def flush(self):
             self.file.flush()
 
+        def fileno(self):
+            return self.file.fileno()
+
         def __enter__(self):
             return self
 

@@ -98,6 +98,15 @@ def test_a_published_model_predicts(published) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ['models.yml', 'pets-1a2b3c4d.pth'], 'no code comes along'
 
 
+def test_offline_what_is_here_is_taken(published, server, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = fetch_published('org/pets')
+    monkeypatch.setenv('MMMASKDINO_OFFLINE', '1')
+    server.files.clear()
+    assert fetch_published('org/pets') == folder
+    with pytest.raises(FetchError, match='org/cats cannot be fetched'):
+        fetch_published('org/cats')
+
+
 def test_what_is_no_model_of_this_package(published) -> None:
     del published['models.yml']
     with pytest.raises(FetchError, match='org/pets is no model of this package: it has no models.yml'):

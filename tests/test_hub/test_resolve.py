@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
+from mmengine.config import Config
 
-from mmmaskdino.apis.launch import load_config
+from mmmaskdino.apis.launch import load_config, open_model
 from mmmaskdino.hub import find_config, find_weights, resolve_model
 from mmmaskdino.hub.table import shipped_configs
 
@@ -20,6 +21,11 @@ def work_dir(tmp_path: Path) -> Path:
     for name in ('pets.py', 'iter_900.pth', 'iter_1000.pth'):
         (folder / name).touch()
     return folder
+
+
+def test_a_config_object_needs_weights() -> None:
+    with pytest.raises(ValueError, match='a config alone has no weights'):
+        open_model(Config(dict(model=dict())))
 
 
 def test_a_name_is_a_config_weights_and_options() -> None:

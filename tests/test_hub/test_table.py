@@ -37,6 +37,15 @@ def test_the_eight_released_models() -> None:
         assert all(str(value) in entry.address for value in entry.results.values()) or entry.task == 'panoptic'
 
 
+def test_the_docs_say_which_number_under_which_options(project_root: Path) -> None:
+    text = (project_root / 'docs' / 'weights.md').read_text()
+    for entry in RELEASED:
+        numbers = ', '.join(f'{metric} {value}' for metric, value in entry.results.items())
+        places = dict(coco='COCO val2017', ade20k='ADE20K val', cityscapes='Cityscapes val')
+        (option,) = entry.options
+        assert f'| `{entry.name}` | {numbers} | {places[entry.data]} | `{option}=False` |' in text
+
+
 def test_mirrors_have_the_same_file() -> None:
     entry = find_entry('dino_r50_coco_12e')
     (mirror,) = entry.mirrors

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 
 import numpy as np
 import pytest
@@ -116,5 +117,9 @@ def test_a_published_folder_predicts_alone(project_root, run_tool, make_model, t
     assert alone.dataset_meta['classes'] == read_dataset_meta(Config.fromfile(config))['classes']
     expected = Predictor(config, tmp_path / 'model.pth', device='cpu')(image).sample.pred_panoptic_seg.sem_seg
     assert torch.equal(alone(image).sample.pred_panoptic_seg.sem_seg, expected)
+    (weights,) = folder.glob('*.pth')
+    with pytest.raises(ValueError, match='is not complete: expected'):
+        os.truncate(weights, 1000)
+        resolve_model(folder)
     monkeypatch.setenv('MMMASKDINO_MODELS', str(folder / 'models.yml'))
     assert find_entry('maskdino_r18_shapes_panoptic').task == 'panoptic'

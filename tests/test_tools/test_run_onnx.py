@@ -83,3 +83,17 @@ def test_no_model(content, photo, run_tool, tmp_path):
     path = tmp_path / 'model.onnx'
     path.write_bytes(content)
     assert 'run_onnx.py: ' in run_tool('deployment/run_onnx.py', path, photo)
+
+
+def test_a_folder(model, photo, project_root, run_tool, tmp_path):
+    """A line with the name in front of each; a file that is no image loses nothing of the others."""
+    cfg, detector = model
+    export_onnx(detector, cfg, tmp_path / 'model.onnx', 'raw', size=(96, 128), runtimes=[])
+    (tmp_path / 'photos').mkdir()
+    for name in ('a.png', 'b.png'):
+        (tmp_path / 'photos' / name).write_bytes(photo.read_bytes())
+    (tmp_path / 'photos' / 'c.png').write_text('no image')
+    (tmp_path / 'photos' / 'notes.txt').touch()
+    arguments = [tmp_path / 'model.onnx', tmp_path / 'photos', '--out', tmp_path / 'out', '--score-thr', '0']
+    assert 'run_onnx.py: 1 of 3 images without results' in run_tool('deployment/run_onnx.py', *arguments)
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['a.png', 'b.png']

@@ -1,6 +1,6 @@
 """Add what benchmark.py measured to docs/benchmark_history.json, a row for each revision, and draw the curves.
 
-    python tools/analysis_tools/benchmark.py --json benchmark.json
+    mmmaskdino benchmark --json benchmark.json
     python tools/analysis_tools/benchmark_history.py benchmark.json --machine "AMD EPYC, two quiet cores"
 
 Without a file it only draws. Seconds of two machines cannot be compared; their ratios to DINO can, roughly.

@@ -38,7 +38,8 @@ def explain(args: argparse.Namespace) -> list[Path]:
     """Draw, and return the paths of the pictures."""
     predictor = Predictor(args.config, args.weights, args.device, cfg_options=args.cfg_options)
     with TraceRecorder(predictor.model) as recorder:
-        image, sample = predictor(args.image)[1:3]
+        prediction = predictor(args.image)
+        image, sample = prediction.image, prediction.sample
     size = tuple(sample.img_shape[:2])
     # mmseg's segmentor pads by itself.
     canvas = tuple(sample.get('batch_input_shape') or (side + -side % 32 for side in size))

@@ -1,6 +1,7 @@
-"""Run an exported model on a photograph with onnxruntime and numpy, and draw what it finds.
+"""Run an exported model on photographs with onnxruntime and numpy, and draw what it finds.
 
   python run_onnx.py model.onnx photo.jpg --out result.png
+  python run_onnx.py model.onnx photos/ --out results
 
 This file needs onnxruntime, numpy and Pillow, nothing else; copy it and change it.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -183,23 +185,50 @@ def describe(results: dict[str, np.ndarray], metadata: dict[str, Any], score_thr
     return lines
 
 
+def find_photos(paths: list[str]) -> list[Path]:
+    """The given files, and the images of the given folders."""
+    known, photos = Image.registered_extensions(), []
+    for path in map(Path, paths):
+        inside = sorted(path.iterdir()) if path.is_dir() else [path]
+        photos += [file for file in inside if not path.is_dir() or file.suffix.lower() in known]
+    return photos
+
+
+def run(model: OnnxModel, path: Path, out: Path | None, score_thr: float) -> None:
+    """Print what is in one photograph, and draw it."""
+    with Image.open(path) as file:
+        photo = ImageOps.exif_transpose(file).convert('RGB')
+    results = model(photo)
+    print('\n'.join(describe(results, model.metadata, score_thr)))
+    if out:
+        draw(photo, results, model.metadata, score_thr).save(out)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('model', help='ONNX file')
-    parser.add_argument('photo', help='image file')
-    parser.add_argument('--out', help='picture to write')
+    parser.add_argument('photos', nargs='+', help='image files or folders of images')
+    parser.add_argument('--out', type=Path, help='picture to write; for several photographs a folder')
     parser.add_argument('--score-thr', type=float, default=0.3, help='lowest score of an object (default: %(default)s)')
     args = parser.parse_args()
     try:
-        model = OnnxModel(args.model)
-        with Image.open(args.photo) as file:
-            photo = ImageOps.exif_transpose(file).convert('RGB')
+        model, photos = OnnxModel(args.model), find_photos(args.photos)
     except (ValueError, OSError, *ONNX_ERRORS) as error:
         sys.exit(f'run_onnx.py: {error}')
-    results = model(photo)
-    print('\n'.join(describe(results, model.metadata, args.score_thr)))
-    if args.out:
-        draw(photo, results, model.metadata, args.score_thr).save(args.out)
+    several = len(photos) != 1 or any(Path(path).is_dir() for path in args.photos)
+    if several and args.out:
+        args.out.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    for path in photos:
+        if several:
+            print(f'{path}:')
+        try:
+            run(model, path, args.out / f'{path.stem}.png' if several and args.out else args.out, args.score_thr)
+        except (ValueError, OSError, *ONNX_ERRORS) as error:
+            print(f'run_onnx.py: {path}: {error}', file=sys.stderr)
+            failed += 1
+    if failed or not photos:
+        sys.exit(f'run_onnx.py: {failed} of {len(photos)} images without results')
 
 
 if __name__ == '__main__':

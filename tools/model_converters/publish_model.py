@@ -1,4 +1,4 @@
-"""Make a model ready to share: python tools/model_converters/publish_model.py CHECKPOINT OUT_DIR.
+"""Make a model ready to share: mmmaskdino publish CHECKPOINT OUT_DIR.
 
 Writes the folder OUT_DIR/NAME: weights with config and class names, the config as a file, the line of a table of
 models (models.yml) and a model card (README.md); `mmmaskdino predict photo.jpg --model OUT_DIR/NAME` needs no more.

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 from mmengine.config import Config
 
+from mmmaskdino.apis.plain_config import PlainConfig
 from mmmaskdino.datasets.files import DataError
-from mmmaskdino.hub.table import configs_folder
+from mmmaskdino.hub.table import configs_folder, shipped_configs
 from mmmaskdino.memory_model import TrainingMemory
 from mmmaskdino.plain_text import literal
 
@@ -61,6 +62,7 @@ class TrainingPlan:
         image_side: The longer side of the training images in pixels; None for that of the base, or less where memory is
             short.
         small: Sizes and numbers of the small model, to train that; memory, epochs and side are not looked at then.
+        flat: Whether all that the base says is written out, so that the config needs no other.
 
     Raises:
         ValueError: A number is too small.
@@ -73,6 +75,7 @@ class TrainingPlan:
     base: Path | None = None
     image_side: int | None = None
     small: SmallRecipe | None = None
+    flat: bool = False
 
     def __post_init__(self) -> None:
         if self.small and self.base:
@@ -134,7 +137,7 @@ def write_config(summaries: Sequence[SplitSummary], plan: TrainingPlan, out: Pat
     text = '\n'.join(
         [
             f'# {kind.capitalize()} data: {train.num_images} training images, {len(train.classes)} classes{steps}.',
-            f'_base_ = {literal(_path_from(base.path, out))}',
+            f'_base_ = {_base_from(base.path, out)}',
             f'data_root = {literal(root)}',
             *part.lines,
             '',
@@ -143,25 +146,21 @@ def write_config(summaries: Sequence[SplitSummary], plan: TrainingPlan, out: Pat
         ]
     )
     roots = {f'{name}_dataloader.dataset.data_root': root for name in ('train', 'val', 'test')}
-    _write_checked(text, out, {**roots, **part.values, **schedule.values}, base.path)
-    return text
+    return _write_checked(text, out, {**roots, **part.values, **schedule.values}, base.path, plan.flat)
 
 
-def _write_checked(text: str, out: Path, values: Mapping[str, Any], base: Path) -> None:
-    """Write the file if mmengine reads these values (by dotted key) from it."""
+def _write_checked(text: str, out: Path, values: Mapping[str, Any], base: Path, flat: bool) -> str:
+    """Write the file if mmengine reads these values (by dotted key) from it; the text, with all of the base if flat."""
     if '{{' in text:
         raise ValueError(f'{out} is not written: mmengine would replace a part of it ({{{{ in the text)')
     out.parent.mkdir(parents=True, exist_ok=True)
     # In the same folder: the path of the base is relative to it.
     trial = out.with_name(f'.{out.stem}_{os.getpid()}.py')
     try:
-        trial.write_text(text, encoding='utf-8')
-        try:
-            cfg = Config.fromfile(str(trial), import_custom_modules=False)
-        except Exception as error:  # the base is code of others
-            raise ValueError(
-                f'{out} is not written: with {base} as its base it cannot be read ({type(error).__name__}: {error})'
-            ) from error
+        cfg = _read_back(text, trial, out, base)
+        if flat:
+            text = text.partition('\n')[0] + '\n' + PlainConfig.of(cfg).pretty_text
+            cfg = _read_back(text, trial, out, base)
         for key, wanted in values.items():
             found = cfg.to_dict()
             for step in key.split('.'):
@@ -173,6 +172,17 @@ def _write_checked(text: str, out: Path, values: Mapping[str, Any], base: Path) 
         trial.replace(out)
     finally:
         trial.unlink(missing_ok=True)
+    return text
+
+
+def _read_back(text: str, trial: Path, out: Path, base: Path) -> Config:
+    trial.write_text(text, encoding='utf-8')
+    try:
+        return Config.fromfile(str(trial), import_custom_modules=False)
+    except Exception as error:  # the base is code of others
+        raise ValueError(
+            f'{out} is not written: with {base} as its base it cannot be read ({type(error).__name__}: {error})'
+        ) from error
 
 
 def _check_parts(train: SplitSummary, val: SplitSummary) -> None:
@@ -344,7 +354,8 @@ def _schedule_part(num_images: int, batch: int, plan: TrainingPlan) -> Part:
 def _small_base(kind: str) -> str:
     if kind not in SMALL_BASES:
         raise ValueError(
-            f'--small is a model for instances with masks and for panoptic data, the data are {kind}; leave out --small'
+            f'the small model is for instances with masks and for panoptic data, these are {kind} data; mmmaskdino '
+            'data config without --small writes a config for them'
         )
     return SMALL_BASES[kind]
 
@@ -477,6 +488,16 @@ def _class_line(name: str, classes: Sequence[str]) -> str:
 
 def _folder(path: str) -> str:
     return f'{path.rstrip("/")}/' if path else ''
+
+
+def _base_from(base: Path, out: Path) -> str:
+    """The base as `_base_` needs it: of the package by its name, so that the config can be taken to another machine.
+
+    mmengine takes what `_base_` says for code, and has names for configs of its own projects alone.
+    """
+    if shipped_configs().get(base.stem, Path()).resolve() == base.resolve():
+        return f"str(__import__('mmmaskdino.hub').hub.find_config({literal(base.stem)}))"
+    return literal(_path_from(base, out))
 
 
 def _path_from(base: Path, out: Path) -> str:

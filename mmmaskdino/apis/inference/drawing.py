@@ -1,5 +1,8 @@
 """Pictures of results."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import cv2
 import numpy as np
 import torch
@@ -11,7 +14,11 @@ FIELDS = dict(panoptic='pred_panoptic_seg', instances='pred_instances', semantic
 
 
 def draw_result(
-    image: np.ndarray, sample: BaseDataElement, dataset_meta: dict, kind: str | None = None, max_side: int = 2048
+    image: np.ndarray,
+    sample: BaseDataElement,
+    dataset_meta: Mapping[str, Any],
+    kind: str | None = None,
+    max_side: int = 2048,
 ) -> np.ndarray:
     """Draw one kind of results on an image.
 

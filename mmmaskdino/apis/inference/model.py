@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -16,8 +17,9 @@ from torch import Tensor
 from mmmaskdino.apis.plain_config import wrong_argument
 from mmmaskdino.apis.tta import tta_model
 from mmmaskdino.converters import read_checkpoint
+from mmmaskdino.converters.conversion import UNCOUNTED
 from mmmaskdino.converters.target import read_dataset_meta
-from mmmaskdino.hub import local_weights
+from mmmaskdino.hub import find_weights, local_weights
 from mmmaskdino.models.utils import head_of
 
 KINDS = ('panoptic', 'instances', 'semantic')
@@ -32,7 +34,7 @@ THRESHOLDS = dict(
 )
 DEFAULT_SCORE_THR = 0.3  # mmdet's, of the pictures that its inferencer draws
 # Only training reads these, so weights that others released may lack them.
-TRAINING_ONLY = '.denoising.'
+TRAINING_ONLY = re.compile(rf'\.denoising\.|{UNCOUNTED}')
 
 
 def apply_settings(cfg: Config, kinds: Sequence[str] | None, thresholds: Mapping[str, float | None]) -> None:
@@ -83,7 +85,7 @@ def build_model(cfg: Config, weights: str | Path, device: str, tta: bool = False
 
     Args:
         cfg: A config of this package.
-        weights: Checkpoint file or URL.
+        weights: Checkpoint file or URL, name of a model or work directory.
         device: Where to put it.
         tta: Whether to wrap it for test-time augmentation.
 
@@ -93,10 +95,9 @@ def build_model(cfg: Config, weights: str | Path, device: str, tta: bool = False
     Raises:
         ValueError: The weights do not fit the model.
     """
-    path = local_weights(str(weights))
-    with (
-        get_local_path(str(weights)) if path is None and '://' in str(weights) else nullcontext(path or weights) as path
-    ):
+    address, _ = find_weights(weights)
+    address = str(local_weights(address) or address)
+    with get_local_path(address) if '://' in address else nullcontext(address) as path:
         checkpoint = read_checkpoint(path)
     cfg.model.backbone.init_cfg = None
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
@@ -107,7 +108,8 @@ def build_model(cfg: Config, weights: str | Path, device: str, tta: bool = False
         load_weights(model, checkpoint.tensors, f'{weights} and the model of {cfg.filename}')
         if tta:
             model = MODELS.build(dict(tta_model(cfg), module=model))
-    model.dataset_meta = dataset_meta(cfg, checkpoint.meta, head_of(model).num_classes)
+    head: Any = head_of(model)
+    model.dataset_meta = dataset_meta(cfg, checkpoint.meta, head.num_classes)
     return revert_sync_batchnorm(model).to(device).eval()
 
 
@@ -123,7 +125,7 @@ def load_weights(model: BaseModel, tensors: dict[str, Tensor], what: str) -> Non
         ValueError: A tensor is missing or has another shape.
     """
     wanted = model.state_dict()
-    missing = [name for name in wanted if name not in tensors and TRAINING_ONLY not in name]
+    missing = [name for name in wanted if name not in tensors and not TRAINING_ONLY.search(name)]
     other = [name for name in wanted if name in tensors and tensors[name].shape != wanted[name].shape]
     faults = []
     if missing:

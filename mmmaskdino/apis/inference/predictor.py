@@ -6,11 +6,12 @@ import hashlib
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -32,15 +33,16 @@ from mmmaskdino.engine.compiling import default_parts
 from mmmaskdino.hub.huggingface import fetch_published
 from mmmaskdino.tile_grid import DEFAULT_OVERLAP, check_tiles
 
-from .model import KINDS, SWITCHES, apply_settings, build_model
+from .model import DEFAULT_SCORE_THR, KINDS, SWITCHES, apply_settings, build_model
 from .prediction import Failure, Prediction
 from .reading import EXPECTED, MEGA, Limits, name_of, read_source, reduce_image
 from .scenes import predict_scene
 from .sources import Video, find_images, is_many
+from .stores import StoredImage
 
 T = TypeVar('T')
 MAX_PADDING = 1.25  # pixels of a padded batch, by those of its images
-Source = str | Path | bytes | Image.Image | np.ndarray | Tensor
+Source = str | Path | StoredImage | bytes | Image.Image | np.ndarray | Tensor
 
 
 class _Item(NamedTuple):
@@ -69,7 +71,8 @@ class Predictor:
     Args:
         config: Name of a model (`mmmaskdino models`), work directory, published folder or checkpoint that holds its
             config; with weights: config file, name of a config, or a config.
-        weights: Checkpoint file, URL, name of a model or work directory; None for those of the model.
+        weights: Checkpoint file, URL, name of a model or work directory; None for those of the model. Or a file of
+            `mmmaskdino export` (.onnx), which needs no config.
         device: 'cpu', 'cuda', 'cuda:1', 1 or 'mps', for example; None for the first GPU, or else the CPU.
         kinds: Results wanted, some of 'panoptic', 'instances', 'semantic'; None for what the config says.
         score_thr: Lowest score of an instance, in [0, 1]; None for 0.3.
@@ -112,7 +115,6 @@ class Predictor:
         tiles: int | None = None,
         overlap: float = DEFAULT_OVERLAP,
     ) -> None:
-        cfg, weights = open_model(config, weights, cfg_options)
         thresholds = dict(
             score_thr=score_thr,
             max_per_image=max_per_image,
@@ -124,22 +126,47 @@ class Predictor:
             raise ValueError('--tta-scales and --tta-flips need --tta')
         if tiles is not None:
             check_tiles(tiles, overlap)
-        apply_settings(cfg, kinds, thresholds)
         self.limits = limits or Limits()
         self.limits.check()
-        steps = _without_annotations(list(dataset_with_pipeline(cfg.test_dataloader.dataset).pipeline))
-        self.model = build_model(cfg, weights, choose_device(device), tta)
+        file = config if weights is None else weights
+        if isinstance(file, (str, Path)) and Path(file).suffix.lower() == '.onnx':
+            if tta or cfg_options or choose_device(device or 'cpu') != 'cpu':
+                raise ValueError(f'{file} runs as it was exported, on the CPU: no --tta, --cfg-options and --device')
+            steps = self._open_onnx(file, kinds, thresholds)
+        else:
+            cfg, weights = open_model(config, weights, cfg_options)
+            apply_settings(cfg, kinds, thresholds)
+            plain = _without_annotations(list(dataset_with_pipeline(cfg.test_dataloader.dataset).pipeline))
+            steps = list(_with_views(cfg, plain, tta_scales, tta_flips) if tta else plain)
+            self.model = build_model(cfg, weights, choose_device(device), tta)
+            self._windows = (cfg.model.get('test_cfg') or {}).get('mode') == 'slide'
+            self._scope = cfg.default_scope
+            self._what = Path(cfg.filename or 'model').stem
+            self._steps, self._model_cfg, self._views = steps, cfg.model, tta_model(cfg) if tta else None
         self.dataset_meta = self.model.dataset_meta
-        self._windows = (cfg.model.get('test_cfg') or {}).get('mode') == 'slide'
-        self._scope = cfg.default_scope
         with DefaultScope.overwrite_default_scope(self._scope):
-            steps = _with_views(cfg, steps, tta_scales, tta_flips) if tta else steps
             self.loader, self._pipeline = _build_pipeline(steps, self.limits)
         self.remarks = self.loader.remarks = RemarkCounts()
         self.tiles, self.overlap = tiles, overlap
         self.on_tile: Callable[[int, int], None] | None = None
-        self._what = Path(cfg.filename or 'model').stem
-        self._steps, self._model_cfg, self._views = steps, cfg.model, tta_model(cfg) if tta else None
+
+    def _open_onnx(self, path: str | Path, kinds: Sequence[str] | None, thresholds: dict[str, Any]) -> list[Any]:
+        """Put an exported file in the place of the model; the steps of its pipeline."""
+        try:
+            from mmmaskdino.export.onnx_model import OnnxModel
+        except ModuleNotFoundError as error:
+            if error.name not in ('onnx', 'onnxruntime', 'openvino'):
+                raise
+            raise ValueError(f'{path} needs the package {error.name}: pip install "mmmaskdino[export]"') from error
+        thresholds = dict(thresholds)
+        if thresholds['score_thr'] is None:
+            thresholds['score_thr'] = DEFAULT_SCORE_THR
+        model = OnnxModel(path, kinds, thresholds)
+        self.model, self._windows, self._scope, self._what = model, False, 'mmdet', Path(path).stem
+        settings = asdict(model.panoptic_fusion_head.settings)
+        self._steps, self._model_cfg, self._views = [], dict(test_cfg=settings), None
+        packing = dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape'))
+        return [dict(type='LoadImageFromFile'), model.resize, packing]
 
     @classmethod
     def from_hub(cls, repo_id: str, revision: str | None = None, **options: Any) -> Predictor:
@@ -175,7 +202,7 @@ class Predictor:
         return {
             'weights': _digest_of_weights(self.model),
             'model of the config': _digest(model),
-            'test pipeline': _digest([dict(step) for step in self._steps]),
+            'test pipeline': _digest([dict(step) for step in self._steps if isinstance(step, dict)]),
             'test-time augmentation': self._views,
             'tiles': self.tiles and [self.tiles, self.overlap],
             **{f'test_cfg.{key}': value for key, value in (self._model_cfg.get('test_cfg') or {}).items()},
@@ -190,6 +217,8 @@ class Predictor:
             options: Of `torch.compile`.
         """
         model = getattr(self.model, 'module', self.model)  # test-time augmentation wraps it
+        if not isinstance(model, nn.Module):
+            raise ValueError(f'{self._what} runs as it was exported: no --compile')
         for part in default_parts(model):
             attrgetter(part)(model).compile(**options)
 
@@ -219,9 +248,10 @@ class Predictor:
             return list(self.predict(image))
         if isinstance(image, (list, tuple)):
             return list(self.predict(list(image)))
+        one = cast(Source, image)
         if self.tiles is not None:
-            return predict_scene(self, image, name_of(image), on_tile=self.on_tile)
-        return self._predict([self._prepare(image, name_of(image))])[0]
+            return predict_scene(self, one, name_of(one), on_tile=self.on_tile)
+        return self._predict([self._prepare(one, name_of(one))])[0]
 
     def predict(
         self, images: Source | Iterable[Source | tuple[str, Source]], batch_size: int = 1, workers: int = 0
@@ -244,7 +274,7 @@ class Predictor:
         """
         if batch_size < 1 or workers < 0:
             raise ValueError(f'expected batch_size from 1 and workers from 0, got {batch_size} and {workers}')
-        if isinstance(images, (str, Path, bytes, Image.Image, np.ndarray, Tensor)):
+        if isinstance(images, (str, Path, StoredImage, bytes, Image.Image, np.ndarray, Tensor)):
             images = [images]
         elif not isinstance(images, Iterable):
             raise TypeError(f'{EXPECTED}; got {type(images).__name__}')
@@ -309,9 +339,9 @@ class Predictor:
             elif isinstance(image, (str, Path)) and is_many(image):
                 for file in find_images(image).files:
                     if file.is_video:
-                        yield from Video(file.path, self.limits).frames()
+                        yield from Video(cast(Path, file.path), self.limits).frames()
                     else:
-                        yield str(file.path), file.path
+                        yield str(file.path), cast(Source, file.path)
             else:
                 yield name_of(image), image
 
@@ -395,7 +425,7 @@ class Predictor:
         ]
 
 
-def map_ahead(function: Callable[[T], Any], items: Iterable[T], workers: int, most: int) -> Iterator[Any]:
+def map_ahead(function: Callable[[T], Any], items: Iterable[T], workers: int, most: int) -> Generator[Any, None, None]:
     """The results of a function in the order of the items, made in threads while earlier ones are used.
 
     Args:
@@ -452,7 +482,7 @@ def _with_views(
     return [*first, dict(last, transforms=[slot for slot in slots if slot])]
 
 
-def _build_pipeline(transforms: list[dict], limits: Limits) -> tuple[LoadCheckedImage, Compose]:
+def _build_pipeline(transforms: list[Any], limits: Limits) -> tuple[LoadCheckedImage, Compose]:
     """What reads an image, and what follows."""
     options = dict(transforms[0])
     if not options.pop('type').endswith('LoadImageFromFile'):

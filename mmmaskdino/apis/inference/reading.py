@@ -93,7 +93,7 @@ def read_source(source: Any, name: str, loader: LoadCheckedImage, limits: Limits
         TypeError: It is of a kind that stands for no image.
     """
     if isinstance(source, StoredImage):
-        source = read_stored(source, int(limits.max_megapixels * MEGA * 4))
+        source = read_stored(source, _most_bytes(limits))
     if isinstance(source, (str, Path, bytes)):
         return read_image(source, loader, limits, name)
     if isinstance(source, Image.Image):
@@ -125,16 +125,19 @@ def read_image(source: str | Path | bytes, loader: LoadCheckedImage, limits: Lim
     """
     results: dict[str, Any] = dict(img_path=name_of(source))
     if isinstance(source, bytes) or source == STDIN or is_address(source):
-        source = source if isinstance(source, bytes) else _fetch(source, limits)
+        source = source if isinstance(source, bytes) else _fetch(str(source), _most_bytes(limits))
         results.update(img_path=name or results['img_path'], content=source)
     with _no_limit_of_pillow():
         check_size(results['img_path'], *stored_size(source, results['img_path']), limits)
         return loader(results)['img']
 
 
-def _fetch(source: str, limits: Limits) -> bytes:
+def _most_bytes(limits: Limits) -> int:
+    return int(limits.max_megapixels * MEGA * 4)
+
+
+def _fetch(source: str, most: int) -> bytes:
     """What an address or the standard input gives, which must not fill the memory."""
-    most = int(limits.max_megapixels * MEGA * 4)
     try:
         if source == STDIN:
             content = _read_stdin(most)
@@ -148,7 +151,7 @@ def _fetch(source: str, limits: Limits) -> bytes:
             raise
         raise DataError(f'{source}: cannot be fetched ({getattr(error, "reason", error)})') from error
     if len(content) > most:
-        raise DataError(f'{source}: gives more than {most} bytes, which is no image of {limits.max_megapixels:g} MP')
+        raise DataError(f'{source}: gives more than {most} bytes, which is no image within the limits')
     return content
 
 
@@ -165,6 +168,27 @@ def _check_answer(address: str, headers: Message, num_bytes: int) -> None:
         raise DataError(f'{address}: the server answers with a page ({headers.get_content_type()}), not with an image')
     if num_bytes < int(headers.get('Content-Length') or 0):
         raise DataError(f'{address}: only {num_bytes} of {headers["Content-Length"]} bytes have arrived; try again')
+
+
+def read_bytes(source: Path | str | StoredImage, most: int) -> bytes:
+    """The content of an image file, as it is.
+
+    Args:
+        source: Path, web address, or where it is stored.
+        most: Bytes that it may have.
+
+    Raises:
+        DataError: It cannot be read, or is larger.
+        OSError: A local file cannot be read.
+    """
+    if isinstance(source, StoredImage):
+        return read_stored(source, most)
+    if is_address(source):
+        return _fetch(str(source), most)
+    num_bytes = os.path.getsize(source)
+    if num_bytes > most:
+        raise DataError(f'{source}: has {num_bytes} bytes, which is no image within the limits')
+    return Path(source).read_bytes()
 
 
 def check_size(name: str, width: int, height: int, limits: Limits) -> None:

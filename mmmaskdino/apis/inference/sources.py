@@ -172,7 +172,7 @@ def _expand(
             yield from _expand(each, left_out, others, accept_missing)
         return
     if is_bucket(source):
-        yield from list_bucket(source, IMAGE_SUFFIXES, others)
+        yield from list_bucket(str(source), IMAGE_SUFFIXES, others)
         return
     if is_address(source) or source == STDIN:
         yield str(source)

@@ -8,8 +8,9 @@ import re
 import tarfile
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from mmmaskdino.datasets.files import DataError
 
@@ -18,7 +19,8 @@ COMPRESSED = ('.tar.gz', '.tgz', '.tar.bz2', '.tar.xz', '.tar.zst')
 _BRACES = re.compile(r'\{(\d+)\.\.(\d+)\}')
 
 
-class StoredImage(NamedTuple):
+@dataclass(frozen=True)  # no tuple: those are names with images
+class StoredImage:
     """An image in an archive or a bucket."""
 
     store: str

@@ -62,9 +62,8 @@ class PictureWriter:
             with self._folder.replacing('pictures', f'{job.name}.jpg') as path:
                 save_drawing(Image.fromarray(picture), path)
             return
-        if self._video is None:
-            self._open(job.video, picture.shape)
-        self._video.write(np.ascontiguousarray(picture[..., ::-1]))
+        video = self._video or self._open(job.video, picture.shape)
+        video.write(np.ascontiguousarray(picture[..., ::-1]))
 
     def end_video(self, name: str) -> None:
         """Complete a video; nothing if no frame of it could be drawn."""
@@ -80,12 +79,13 @@ class PictureWriter:
             self._video = None
             self._path.unlink(missing_ok=True)
 
-    def _open(self, name: str, shape: tuple[int, ...]) -> None:
+    def _open(self, name: str, shape: tuple[int, ...]) -> cv2.VideoWriter:
         path = self._folder.file('pictures', f'{name}.mp4')
         self._path, size = partial_path(path), (shape[1], shape[0])
-        self._video = cv2.VideoWriter(str(self._path), cv2.VideoWriter_fourcc(*'mp4v'), self._fps[name], size)
-        if not self._video.isOpened():
+        self._video = video = cv2.VideoWriter(str(self._path), cv2.VideoWriter.fourcc(*'mp4v'), self._fps[name], size)
+        if not video.isOpened():
             raise ValueError(f'{path}: OpenCV cannot write an mp4 video of {size[0]} x {size[1]} pixels')
+        return video
 
 
 class PanopticWriter:

@@ -92,7 +92,7 @@ def test_small_model_of_data_that_it_is_not_for(summaries, tmp_path: Path) -> No
     recipe = choose_recipe(summaries('instance'))
     boxes = [dataclasses.replace(summary, has_masks=False) for summary in summaries('instance')]
     for parts, kind in ((summaries('semantic'), 'semantic'), (boxes, 'detection')):
-        with pytest.raises(ValueError, match=f'the data are {kind}; leave out --small'):
+        with pytest.raises(ValueError, match=f'these are {kind} data; mmmaskdino data config without --small'):
             write_config(parts, TrainingPlan(small=recipe), tmp_path / 'own.py')
     with pytest.raises(ValueError, match='leave out --base or --small'):
         TrainingPlan(small=recipe, base=CONFIGS / BASES['instance'])
@@ -152,6 +152,22 @@ def test_base_within_the_project_is_relative(summaries, project_root: Path, tmp_
     assert f"_base_ = '{base.name}'" in text.splitlines()
     with pytest.raises(ValueError, match='does not exist'):
         write_config(summaries('instance'), TrainingPlan(base=tmp_path / 'no.py'), tmp_path / 'own.py')
+
+
+@pytest.mark.parametrize('flat', [False, True])
+def test_a_config_can_be_taken_to_another_machine(summaries, project_root: Path, tmp_path: Path, flat: bool) -> None:
+    """It finds its base by name, wherever the package is, or needs none; both say the same."""
+    text = write_config(summaries('instance'), TrainingPlan(flat=flat), tmp_path / 'own.py')
+    assert str(project_root) not in text and ('_base_' in text) != flat
+    assert text == (tmp_path / 'own.py').read_text()
+    elsewhere = tmp_path / 'elsewhere' / 'own.py'
+    elsewhere.parent.mkdir()
+    elsewhere.write_text(text)
+    cfg = Config.fromfile(elsewhere)
+    assert cfg.model.type == 'MaskDINO' and cfg.model.panoptic_head.num_things_classes == len(cfg.classes)
+    other = tmp_path / 'other.py'
+    write_config(summaries('instance'), TrainingPlan(flat=not flat), other)
+    assert Config.fromfile(other).to_dict() == cfg.to_dict()
 
 
 def test_data_that_cannot_be_trained_on(summaries, tmp_path: Path) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -146,11 +145,13 @@ def test_killed_in_mid_run(model_files, images: Path, tmp_path: Path) -> None:
     assert main([*argv, str(tmp_path / 'whole')]) == 0
     for number in range(200):  # more than are done before the kill
         shutil.copy(images / '0.png', images / f'more{number}.png')
-    with subprocess.Popen([sys.executable, '-m', 'mmmaskdino', *argv, str(out)], stdout=subprocess.DEVNULL) as process:
-        while process.poll() is None and not any(out.glob(f'{FOLDER}/*.jsonl')):
-            time.sleep(0.01)
-        process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
+    process = multiprocessing.get_context('fork').Process(target=main, args=([*argv, str(out)],))
+    process.start()
+    while process.is_alive() and not any(out.glob(f'{FOLDER}/*.jsonl')):
+        time.sleep(0.001)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     for path in images.glob('more*'):
         path.unlink()
     assert main([*argv, str(out)]) == 0

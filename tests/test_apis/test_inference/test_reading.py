@@ -14,9 +14,10 @@ from threading import Thread
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, features
 
 from mmmaskdino.apis.inference.reading import Limits, read_image, read_source, reduce_image
+from mmmaskdino.apis.inference.sources import find_images
 from mmmaskdino.datasets.files import DataError
 from mmmaskdino.datasets.image_loading import LoadCheckedImage
 
@@ -150,6 +151,14 @@ def test_a_format_that_only_pillow_decodes(monkeypatch: pytest.MonkeyPatch) -> N
     assert np.array_equal(read(encoded('png')), PIXELS)
 
 
+@pytest.mark.skipif(not features.check('avif'), reason='this build of Pillow has no AVIF')
+def test_avif(tmp_path: Path) -> None:
+    smooth = np.full((16, 24, 3), (20, 90, 200), np.uint8)
+    (tmp_path / 'a.avif').write_bytes(encoded('avif', smooth))
+    assert [image.name for image in find_images(tmp_path).files] == ['a']
+    assert np.abs(read(tmp_path / 'a.avif').astype(int) - smooth).max() < 12
+
+
 def test_the_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     class Pipe:
         def __init__(self, content: bytes) -> None:
@@ -206,3 +215,17 @@ def test_an_address(server: str) -> None:
             read_image(f'{server}/{path}', LOADER, Limits())
     with pytest.raises(DataError, match='cannot be fetched .*refused'):
         read_image('http://127.0.0.1:9/a.png', LOADER, Limits())
+
+
+def test_the_limit_of_pillow_comes_back_after_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are inside at the same time, and leave in the order of entering."""
+    from mmmaskdino.apis.inference.reading import _no_limit_of_pillow
+
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 7)
+    first, second = _no_limit_of_pillow(), _no_limit_of_pillow()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert Image.MAX_IMAGE_PIXELS is None
+    second.__exit__(None, None, None)
+    assert Image.MAX_IMAGE_PIXELS == 7

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -141,10 +142,48 @@ def test_memory_that_is_not_enough(run, monkeypatch):
     def full(self, *args):
         raise torch.cuda.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB')
 
-    monkeypatch.setattr(checks, 'RECIPE', 'maskdino_r18_shapes_instance.py')
+    monkeypatch.setattr(checks, 'RECIPE', 'maskdino_r18_shapes_instance')
     monkeypatch.setattr(MaskDINO, 'loss', full)
     row = run('R50, one image')['R50, one image']
     assert row.result == 'not run' and 'does not fit: CUDA out of memory' in row.found
+
+
+@pytest.mark.parametrize(
+    ('change', 'found'),
+    [
+        (lambda scores: scores, None),
+        (lambda scores: scores + 0.01, r'scores differ by 1\.0e-02'),
+        (lambda scores: scores * float('nan'), 'scores differ by nan'),
+        (lambda scores: scores[1:], '198 instances, on the CPU 200'),
+    ],
+)
+def test_results_beside_those_of_the_cpu(monkeypatch, change, found):
+    right, calls = checks.predict, []
+
+    def predict(*args):
+        results = right(*args)
+        calls.append(results)
+        for sample in results if len(calls) == 2 else ():
+            instances = sample.pred_instances
+            sample.pred_instances = type(instances)(scores=change(instances.scores))
+        return results
+
+    monkeypatch.setattr(checks, 'predict', predict)
+    if found is None:
+        assert checks.compare_scores(Bench(CPU)) == 'scores differ by 0.0e+00'
+        return
+    with pytest.raises(checks.CheckError, match=found):
+        checks.compare_scores(Bench(CPU))
+
+
+def test_a_gpu_is_described(monkeypatch):
+    properties = SimpleNamespace(name='NVIDIA X', total_memory=24 * 2**30, major=8, minor=6)
+    monkeypatch.setattr(torch.cuda, 'get_device_properties', lambda device: properties)
+    monkeypatch.setattr(torch.cuda, 'max_memory_allocated', lambda device: 123)
+    device = torch.device('cuda:0')
+    text = f'NVIDIA X, 24.0 GiB, compute capability 8.6, CUDA {torch.version.cuda}'
+    assert checks.describe_device(device) == text
+    assert checks._peak_memory(device) == 123 and checks._peak_memory(CPU) > 2**20
 
 
 def test_devices_that_are_not_there():

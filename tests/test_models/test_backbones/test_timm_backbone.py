@@ -70,6 +70,16 @@ def test_values_of_a_channels_last_model():
     torch.testing.assert_close(ours[0, 5, 7, 9], theirs[0, 7, 9, 5], rtol=0, atol=0)
 
 
+def test_layout_of_the_cpu_changes_nothing_and_is_not_exported():
+    model = TimmBackbone('efficientnet_lite0').eval()
+    images = torch.randn(1, 3, 64, 96)
+    traced = torch.jit.trace(model, images, check_trace=False)
+    assert 'contiguous' not in str(traced.inlined_graph)
+    with torch.no_grad():
+        for ours, plain in zip(model(images), traced(images), strict=True):
+            torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(('scope', 'prefix'), [('mmdet', ''), ('mmseg', ''), ('mmseg', 'mmdet.')])
 def test_found_in_runs_of_mmdet_and_mmseg(scope, prefix):
     registry = MODELS if scope == 'mmdet' else pytest.importorskip('mmseg.registry').MODELS
