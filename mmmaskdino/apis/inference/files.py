@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -118,7 +118,8 @@ def predict_files(
     """
     out = Path(out)
     _check_kinds(predictor, save, draw, result_format)
-    journal, found, num_before = Journal(out), None, 0
+    journal, num_before = Journal(out), 0
+    found: Found | None = None
     rank, size = get_dist_info()
     with ExitStack() as stack:
 
@@ -212,18 +213,20 @@ class _Work:
         )
         # One result at a time is written while the model works for the next.
         written = map_ahead(lambda pair: (pair[0], self._write(*pair)), results, min(workers, 1), 1)
-        for number, (task, result) in enumerate(written, start=1):
-            if isinstance(result, Failure):
-                failures.append(result)
-            else:
-                num_done += 1
-                num_empty += result.is_empty
-            if on_result:
-                job = task.job
-                picture = self._folder.path / picture_name(job.video or job.name, job.video is not None)
-                on_result(Outcome(job.file_name, result, picture if self._pictures else None, job.video is not None))
-            if on_progress:
-                on_progress(number, total)
+        with closing(written):  # an interrupt must not leave a thread behind that goes on writing
+            for number, (task, result) in enumerate(written, start=1):
+                if isinstance(result, Failure):
+                    failures.append(result)
+                else:
+                    num_done += 1
+                    num_empty += result.is_empty
+                if on_result:
+                    job = task.job
+                    picture = self._folder.path / picture_name(job.video or job.name, job.video is not None)
+                    outcome = Outcome(job.file_name, result, picture if self._pictures else None, job.video is not None)
+                    on_result(outcome)
+                if on_progress:
+                    on_progress(number, total)
         return num_done, failures, num_empty
 
     def close(self) -> None:

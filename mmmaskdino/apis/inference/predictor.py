@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from operator import attrgetter
@@ -136,8 +136,8 @@ class Predictor:
         else:
             cfg, weights = open_model(config, weights, cfg_options)
             apply_settings(cfg, kinds, thresholds)
-            steps = _without_annotations(list(dataset_with_pipeline(cfg.test_dataloader.dataset).pipeline))
-            steps = _with_views(cfg, steps, tta_scales, tta_flips) if tta else steps
+            plain = _without_annotations(list(dataset_with_pipeline(cfg.test_dataloader.dataset).pipeline))
+            steps = list(_with_views(cfg, plain, tta_scales, tta_flips) if tta else plain)
             self.model = build_model(cfg, weights, choose_device(device), tta)
             self._windows = (cfg.model.get('test_cfg') or {}).get('mode') == 'slide'
             self._scope = cfg.default_scope
@@ -150,9 +150,7 @@ class Predictor:
         self.tiles, self.overlap = tiles, overlap
         self.on_tile: Callable[[int, int], None] | None = None
 
-    def _open_onnx(
-        self, path: str | Path, kinds: Sequence[str] | None, thresholds: dict[str, Any]
-    ) -> list[dict | Callable]:
+    def _open_onnx(self, path: str | Path, kinds: Sequence[str] | None, thresholds: dict[str, Any]) -> list[Any]:
         """Put an exported file in the place of the model; the steps of its pipeline."""
         try:
             from mmmaskdino.export.onnx_model import OnnxModel
@@ -204,7 +202,7 @@ class Predictor:
         return {
             'weights': _digest_of_weights(self.model),
             'model of the config': _digest(model),
-            'test pipeline': _digest([dict(step) for step in self._steps]),
+            'test pipeline': _digest([dict(step) for step in self._steps if isinstance(step, dict)]),
             'test-time augmentation': self._views,
             'tiles': self.tiles and [self.tiles, self.overlap],
             **{f'test_cfg.{key}': value for key, value in (self._model_cfg.get('test_cfg') or {}).items()},
@@ -427,7 +425,7 @@ class Predictor:
         ]
 
 
-def map_ahead(function: Callable[[T], Any], items: Iterable[T], workers: int, most: int) -> Iterator[Any]:
+def map_ahead(function: Callable[[T], Any], items: Iterable[T], workers: int, most: int) -> Generator[Any, None, None]:
     """The results of a function in the order of the items, made in threads while earlier ones are used.
 
     Args:
@@ -484,7 +482,7 @@ def _with_views(
     return [*first, dict(last, transforms=[slot for slot in slots if slot])]
 
 
-def _build_pipeline(transforms: list[dict | Callable], limits: Limits) -> tuple[LoadCheckedImage, Compose]:
+def _build_pipeline(transforms: list[Any], limits: Limits) -> tuple[LoadCheckedImage, Compose]:
     """What reads an image, and what follows."""
     options = dict(transforms[0])
     if not options.pop('type').endswith('LoadImageFromFile'):
