@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -212,18 +212,20 @@ class _Work:
         )
         # One result at a time is written while the model works for the next.
         written = map_ahead(lambda pair: (pair[0], self._write(*pair)), results, min(workers, 1), 1)
-        for number, (task, result) in enumerate(written, start=1):
-            if isinstance(result, Failure):
-                failures.append(result)
-            else:
-                num_done += 1
-                num_empty += result.is_empty
-            if on_result:
-                job = task.job
-                picture = self._folder.path / picture_name(job.video or job.name, job.video is not None)
-                on_result(Outcome(job.file_name, result, picture if self._pictures else None, job.video is not None))
-            if on_progress:
-                on_progress(number, total)
+        with closing(written):  # what ends the run ends the writing, too, before the files are closed
+            for number, (task, result) in enumerate(written, start=1):
+                if isinstance(result, Failure):
+                    failures.append(result)
+                else:
+                    num_done += 1
+                    num_empty += result.is_empty
+                if on_result:
+                    job = task.job
+                    is_frame = job.video is not None
+                    picture = self._folder.path / picture_name(job.video or job.name, is_frame)
+                    on_result(Outcome(job.file_name, result, picture if self._pictures else None, is_frame))
+                if on_progress:
+                    on_progress(number, total)
         return num_done, failures, num_empty
 
     def close(self) -> None:
