@@ -118,7 +118,8 @@ def predict_files(
     """
     out = Path(out)
     _check_kinds(predictor, save, draw, result_format)
-    journal, found, num_before = Journal(out), None, 0
+    journal, num_before = Journal(out), 0
+    found: Found | None = None
     rank, size = get_dist_info()
     with ExitStack() as stack:
 
@@ -212,7 +213,7 @@ class _Work:
         )
         # One result at a time is written while the model works for the next.
         written = map_ahead(lambda pair: (pair[0], self._write(*pair)), results, min(workers, 1), 1)
-        with closing(written):  # what ends the run ends the writing, too, before the files are closed
+        with closing(written):  # an interrupt must not leave a thread behind that goes on writing
             for number, (task, result) in enumerate(written, start=1):
                 if isinstance(result, Failure):
                     failures.append(result)
@@ -221,9 +222,9 @@ class _Work:
                     num_empty += result.is_empty
                 if on_result:
                     job = task.job
-                    is_frame = job.video is not None
-                    picture = self._folder.path / picture_name(job.video or job.name, is_frame)
-                    on_result(Outcome(job.file_name, result, picture if self._pictures else None, is_frame))
+                    picture = self._folder.path / picture_name(job.video or job.name, job.video is not None)
+                    outcome = Outcome(job.file_name, result, picture if self._pictures else None, job.video is not None)
+                    on_result(outcome)
                 if on_progress:
                     on_progress(number, total)
         return num_done, failures, num_empty
