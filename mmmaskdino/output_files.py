@@ -47,8 +47,6 @@ class OutputFolder:
         partial = partial_path(path)
         try:
             yield partial
-            with partial.open('rb') as file:
-                os.fsync(file.fileno())  # else the journal may know of a file whose content a power cut has taken
             os.replace(partial, path)
         finally:
             partial.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -132,7 +133,7 @@ def predict_files(
             settings = dict(
                 predictor.settings(), save=sorted(save), draw=draw, picture_side=max_side, format=result_format
             )
-            if set(save) & {'instances', 'panoptic'}:
+            if result_format == 'coco' and set(save) & {'instances', 'panoptic'}:
                 settings['images in'] = found.root and str(found.root)  # the names in the files are relative to it
             journal.open(settings, overwrite)
             missing = [file for file in found.files if _is_missing(journal, out, file)]
@@ -206,7 +207,7 @@ class _Work:
             total = 0
         num_done = num_empty = 0
         if batch_size == 1:
-            blocks = [[file for block in blocks for file in block]]
+            blocks = [list(chain.from_iterable(blocks))]
         else:
             blocks = [sorted(block, key=_size) for block in blocks]
         results = (

@@ -55,7 +55,7 @@ class MapFile:
         with tempfile.TemporaryFile() as file:  # in TMPDIR
             file.truncate(num_bytes)
             self._memory = mmap.mmap(file.fileno(), num_bytes)
-        self.array = np.frombuffer(self._memory, dtype).reshape(shape)
+        self.array: np.ndarray = np.frombuffer(self._memory, dtype).reshape(shape)
 
     def release(self) -> None:
         """Give the memory back, where the system can; the values stay."""
@@ -104,11 +104,11 @@ class ScenePrediction(Prediction):
         """As of `Prediction`."""
         kind = self._kind(kind)
         if kind == 'instances':
-            rows = [(found.label, 0) for found in self.results.instances]
+            rows = [(found.label, 0) for found in self._instances()]
             things = len(self.names)
         else:
             rows = [(row['label'], row['area']) for row in self._areas(kind)]
-            things = 0 if kind == 'semantic' else self.num_things
+            things = 0 if kind == 'semantic' else self.num_things or 0
         objects = Counter(label for label, _ in rows if label < things).most_common()
         parts = [f'{count} {self.names[label]}' for label, count in objects]
         parts += [self.names[label] for label, _ in rows if label >= things]
@@ -116,8 +116,7 @@ class ScenePrediction(Prediction):
 
     def objects(self, masks: bool = True) -> Iterator[dict[str, Any]]:
         """As of `Prediction`."""
-        self._kind('instances')
-        for found in self.results.instances:
+        for found in self._instances():
             x1, y1, x2, y2 = found.box
             entry = {
                 'class': self.names[found.label],
@@ -127,45 +126,40 @@ class ScenePrediction(Prediction):
                 'area': (x2 - x1) * (y2 - y1),
             }
             if masks and found.counts is not None:
-                rle = found.rle(self.size)
                 entry['area'] = found.area
-                entry['segmentation'] = dict(size=list(self.size), counts=rle['counts'].decode('ascii'))
+                entry['segmentation'] = _text_of(found.rle(self.size))
             yield entry
 
     def segments(self) -> Segments:
         """As of `Prediction`; the ids are in a file."""
-        self._kind('panoptic')
-        return Segments(self.panoptic.array, [segment.label for segment in self.results.segments])
+        return Segments(self._there('panoptic', self.panoptic).array, [one.label for one in self._segments()])
 
     def labels(self) -> np.ndarray:
         """As of `Prediction`, of 8 or 16 bits; they are in a file."""
-        self._kind('semantic')
-        return self.semantic.array
+        return self._there('semantic', self.semantic).array
 
     def areas(self, kind: str, masks: bool = False) -> Iterator[dict[str, Any]]:
         """As of `Prediction`."""
         if kind == 'panoptic':
-            self._kind(kind)
-            found, values = list(enumerate(self.results.segments, start=1)), self.panoptic
+            found, values = list(enumerate(self._segments(), start=1)), self._there(kind, self.panoptic)
         else:
-            found, values = self._classes(), self.semantic
+            found, values = self._classes(), self._there('semantic', self.semantic)
         for value, one in found:
             box = [one.region.left, one.region.top, *one.region.shape[::-1]]
             entry: dict[str, Any] = dict(label=one.label, bbox=box, area=one.area)
             if masks:
-                rle = scene_rle(values.masks(value, one.region), self.size)
-                entry['segmentation'] = dict(size=list(self.size), counts=rle['counts'].decode('ascii'))
+                entry['segmentation'] = _text_of(scene_rle(values.masks(value, one.region), self.size))
             yield entry
 
     def save_segments(self, path: Path) -> None:
         """As of `Prediction`."""
-        self._kind('panoptic')
-        write_png(path, self.size, (ids_to_rgb(rows) for rows in self.panoptic.strips()))
+        strips = self._there('panoptic', self.panoptic).strips()
+        write_png(path, self.size, (ids_to_rgb(rows) for rows in strips))
 
     def save_labels(self, path: Path, dtype: type) -> None:
         """As of `Prediction`."""
-        self._kind('semantic')
-        write_png(path, self.size, (rows.astype(dtype) for rows in self.semantic.strips()))
+        strips = self._there('semantic', self.semantic).strips()
+        write_png(path, self.size, (rows.astype(dtype) for rows in strips))
 
     def draw(self, kind: str | None = None, max_side: int = PICTURE_SIDE) -> np.ndarray:
         """As of `Prediction`, at most 2048 pixels wide and high; more than a hundred objects without their names."""
@@ -181,15 +175,16 @@ class ScenePrediction(Prediction):
         )
         void = len(self.names)
         if kind == 'semantic':
-            labels, ids = np.arange(2**16), np.stack([self.semantic.array[row, columns] for row in rows])
+            labels, values = list(range(2**16)), self._there(kind, self.semantic)
         else:
-            labels = np.array([void, *(segment.label for segment in self.results.segments)])
-            ids = np.stack([self.panoptic.array[row, columns] for row in rows])
+            labels, values = [void, *(one.label for one in self._segments())], self._there(kind, self.panoptic)
+        ids = np.stack([values.array[row, columns] for row in rows])
         if len(labels) > MANY and kind == 'panoptic':
-            return self._paint(picture, ids, labels)
-        numbers = np.where(labels < (self.num_things or 0), np.arange(len(labels)), 0) * (kind == 'panoptic')
-        values = np.where(labels < void, labels + numbers * INSTANCE_OFFSET, void).astype(np.int32)[ids]
-        return self._visualizer().draw_panoptic(picture, PixelData(sem_seg=torch.from_numpy(values)[None]))
+            return self._paint(picture, ids, np.array(labels))
+        of_id = np.array(labels)
+        numbers = np.where(of_id < (self.num_things or 0), np.arange(len(of_id)), 0) * (kind == 'panoptic')
+        shown = np.where(of_id < void, of_id + numbers * INSTANCE_OFFSET, void).astype(np.int32)[ids]
+        return self._visualizer().draw_panoptic(picture, PixelData(sem_seg=torch.from_numpy(shown)[None]))
 
     def to_supervision(self) -> supervision.Detections:
         """As of `Prediction`, without masks, each of which would be as large as the scene."""
@@ -209,9 +204,9 @@ class ScenePrediction(Prediction):
 
     def _classes(self) -> list[tuple[int, Segment]]:
         """The classes of the semantic map."""
-        self._kind('semantic')
-        counts, found = np.zeros(2**16, np.int64), {}
-        for number, rows in enumerate(self.semantic.strips()):
+        counts = np.zeros(2**16, np.int64)
+        found: dict[int, Region] = {}
+        for number, rows in enumerate(self._there('semantic', self.semantic).strips()):
             counts += np.bincount(rows.ravel(), minlength=len(counts))
             for index, place in enumerate(ndimage.find_objects(rows.astype(np.int32) + 1)):
                 if place is not None:
@@ -221,13 +216,25 @@ class ScenePrediction(Prediction):
         classes = sorted(label for label in found if label < len(self.names))
         return [(label, Segment(label, int(counts[label]), found[label])) for label in classes]
 
+    def _there(self, kind: str, value: T | None) -> T:
+        """A result, which has to be there."""
+        if value is None:
+            raise ValueError(f'the results are {" and ".join(self.kinds) or "none"}, no {kind}')
+        return value
+
+    def _instances(self) -> list[SceneObject]:
+        return self._there('instances', self.results.instances)
+
+    def _segments(self) -> list[Segment]:
+        return self._there('panoptic', self.results.segments)
+
     def _visualizer(self) -> MaskDINOVisualizer:
         visualizer = MaskDINOVisualizer()
         visualizer.dataset_meta = dict(self.meta)
         return visualizer
 
     def _draw_instances(self, picture: np.ndarray) -> np.ndarray:
-        found = self.results.instances
+        found = self._instances()
         if len(found) > MANY:
             ids = np.zeros(picture.shape[:2], np.int32)
             for number in range(len(found), 0, -1):  # the best on top
@@ -291,11 +298,18 @@ def predict_scene(
     """
     start = time.perf_counter()
     windows = open_windows(image, name, predictor.loader, predictor.limits, predictor.remarks)
+    if predictor.tiles is None:
+        raise ValueError('the predictor has no tiles: Predictor(..., tiles=1024)')
     grid = TileGrid(windows.size, predictor.tiles, predictor.overlap)
     kinds, num_classes = predictor.kinds, len(predictor.dataset_meta['classes'])
     panoptic = MapFile(grid.size, np.int32) if 'panoptic' in kinds else None
     semantic = MapFile(grid.size, np.uint8 if num_classes <= 255 else np.uint16) if 'semantic' in kinds else None
     maps = [one for one in (panoptic, semantic) if one]
+
+    def release() -> None:
+        for one in maps:
+            one.release()
+
     num_things = predictor.num_things
     merger = SceneMerger(
         grid,
@@ -303,7 +317,7 @@ def predict_scene(
         num_classes,
         None if panoptic is None else panoptic.array,
         None if semantic is None else semantic.array,
-        on_strip=lambda: [one.release() for one in maps],
+        on_strip=release,
     )
     scale = min(1.0, PICTURE_SIDE / max(grid.size))
     picture = np.zeros((*(max(1, round(length * scale)) for length in grid.size), 3), np.uint8)
@@ -312,8 +326,7 @@ def predict_scene(
         for tile, sample in zip(tiles, _predict_tiles(predictor, windows, tiles, picture, name), strict=True):
             merger.add(tile, sample)
         done += len(tiles)
-        for one in maps:
-            one.release()
+        release()
         if on_tile:
             on_tile(done, len(grid))
     results, meta, seconds = merger.finish(), predictor.dataset_meta, time.perf_counter() - start
@@ -323,7 +336,7 @@ def predict_scene(
 
 
 def _predict_tiles(
-    predictor: Predictor, windows: Windows, tiles: list[Tile], picture: np.ndarray, name: str
+    predictor: Predictor, windows: Windows, tiles: Sequence[Tile], picture: np.ndarray, name: str
 ) -> list[BaseDataElement]:
     """The results of some tiles; draws what they show into the picture of the scene."""
     parts = [windows.read(tile.region) for tile in tiles]
@@ -341,6 +354,11 @@ def _predict_tiles(
                 '--max-input-megapixels, Limits); use smaller --tiles, or raise the limit'
             )
     return [prediction.sample for prediction in predictions]
+
+
+def _text_of(rle: dict | None) -> dict[str, Any] | None:
+    """A run-length code as JSON can hold it."""
+    return rle and dict(size=list(rle['size']), counts=rle['counts'].decode('ascii'))
 
 
 def _in_parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

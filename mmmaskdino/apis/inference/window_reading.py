@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -83,7 +84,7 @@ def open_windows(source: Any, name: str, loader: LoadCheckedImage, limits: Limit
     reasons = []
     size = _size_in_header(source, name)
     if size is None or size[0] * size[1] > READ_WHOLE:
-        kinds = [_TiffWindows] if Path(source).suffix.lower() in TIFF_SUFFIXES else []
+        kinds: list[Callable[..., Windows]] = [_TiffWindows] if Path(source).suffix.lower() in TIFF_SUFFIXES else []
         for kind in (*kinds, _RasterWindows):
             try:
                 return kind(str(source), name, remarks)
@@ -175,7 +176,8 @@ class _TiffWindows:
                     top, left = row * rows, column * columns
                     here = Region(top, left, top + samples.shape[0], left + samples.shape[1])
                     shared = here.shared_with(region)
-                    part[shared.within(region)] = samples[shared.within(here)]
+                    if shared:
+                        part[shared.within(region)] = samples[shared.within(here)]
         return part
 
     def _segment(self, index: int) -> np.ndarray | None:

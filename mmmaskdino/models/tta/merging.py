@@ -13,6 +13,8 @@ from mmmaskdino.models.seg_heads.maskdino_fusion_head import MaskDINOFusionHead
 
 from .views import GridQueries, View, boxes_in, masks_in
 
+LEAST_SHARE = 0.5  # of the leader's score, that members from other tiles have
+
 
 def united_queries(views: Sequence[View], reference: View) -> ImageQueries | GridQueries:
     """All queries of all views in the frame of the reference.
@@ -86,7 +88,8 @@ def group_queries(
 
     The best that is left leads a group and takes in the most similar of its class from each other view. Where views are
     tiles, which show parts of an image, the members take in further ones, so that an object can go through many tiles,
-    and a tile may add several, as long as they are different parts of it.
+    and a tile may add several, as long as they are different parts of it; of doubles the best one is taken, and none
+    that scores less than half as much as the leader.
 
     Args:
         scores (np.ndarray): (n,).
@@ -108,7 +111,10 @@ def group_queries(
             row = slice(*similarity.indptr[member : member + 2])
             near, likeness = similarity.indices[row], similarity.data[row]
             fits = (likeness >= threshold) & (labels[near] == labels[leader]) & (of_view[near] != of_view[member])
-            near = near[fits][np.argsort(-likeness[fits], kind='stable')]
+            if not whole:
+                fits &= scores[near] >= LEAST_SHARE * scores[leader]
+            order = likeness if whole else scores[near]
+            near = near[fits][np.argsort(-order[fits], kind='stable')]
             for index in near:
                 if group[index] < 0 and not _is_taken(index, members, of_view, similarity, threshold, whole):
                     group[index] = number

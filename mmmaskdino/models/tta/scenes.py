@@ -71,7 +71,7 @@ class SceneMerger:
         num_classes: int,
         panoptic: np.ndarray | None = None,
         semantic: np.ndarray | None = None,
-        merge_iou: float = 0.5,
+        merge_iou: float = 0.6,
         on_strip: Callable[[], Any] | None = None,
     ) -> None:
         if not 0 < merge_iou <= 1:
@@ -143,7 +143,7 @@ class SceneMerger:
                 numbers[index] = 1 + label
             elif label < self.num_things:
                 mask = position == index
-                found = object_from_mask(mask, tile, self.grid, label, float(mask.sum()))  # the largest leads
+                found = object_from_mask(mask, tile, self.grid, label, score=1.0)
                 self._things.append(found)
                 numbers[index] = self.num_classes + len(self._things)
         own = position[tile.own.within(tile.region)]

@@ -247,28 +247,29 @@ class SceneObject(NamedTuple):
 def merge_members(members: Sequence[TileObject]) -> SceneObject:
     """One object from the members of a group.
 
-    Its score is their mean, weighted by their areas. In a tile's own part of the scene that tile's members say what
-    belongs to the object, if it has any; elsewhere all do. The box is that of the largest member, grown to the boxes of
-    those that reach beyond its tile.
+    Its score is their mean, weighted by area and score: a poor view of a part says little. In a tile's own part of the
+    scene that tile's members say what belongs to the object, if it has any; elsewhere all do. The box is that of the
+    member with most area and score, grown to the boxes of those that reach beyond its tile.
 
     Args:
         members (Sequence[TileObject]): At least one, of one class.
     """
-    largest = max(members, key=lambda found: found.area)
-    weights = np.array([found.area for found in members], float)
-    score = float(weights @ [found.score for found in members] / weights.sum())
     if len(members) == 1:
-        return SceneObject(largest.label, largest.score, largest.box, largest.region, largest.counts)
-    # What lies in the largest member's tile tells nothing more of the extent.
-    boxes = [largest.box, *(one.box for one in members if one.region.shared_with(largest.tile.region) != one.region)]
+        (found,) = members
+        return SceneObject(found.label, found.score, found.box, found.region, found.counts)
+    weights = np.array([found.area * max(found.score, 1e-6) for found in members])
+    best = members[int(weights.argmax())]
+    score = float(weights @ [found.score for found in members] / weights.sum())
+    # What lies in the tile of the best member tells nothing more of the extent.
+    boxes = [best.box, *(one.box for one in members if one.region.shared_with(best.tile.region) != one.region)]
     box = (*np.min(boxes, axis=0)[:2].tolist(), *np.max(boxes, axis=0)[2:].tolist())
-    if largest.counts is None:
+    if best.counts is None:
         left, top, right, bottom = box
         region = Region(math.floor(top), math.floor(left), math.ceil(bottom), math.ceil(right))
-        return SceneObject(largest.label, score, box, region, None)
+        return SceneObject(best.label, score, box, region, None)
     mask, region = joined_mask(members)
     rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
-    return SceneObject(largest.label, score, box, region, rle['counts'])
+    return SceneObject(best.label, score, box, region, rle['counts'])
 
 
 def joined_mask(members: Sequence[TileObject]) -> tuple[np.ndarray, Region]:

@@ -34,7 +34,7 @@ class MaskDINOTiles(BaseTTAModel):
         ValueError: If ``merge_iou`` is out of range.
     """
 
-    def __init__(self, module: dict | nn.Module, merge_iou: float = 0.5, **tta: Any) -> None:
+    def __init__(self, module: dict | nn.Module, merge_iou: float = 0.6, **tta: Any) -> None:
         super().__init__(module=module, **tta)
         if not 0 < merge_iou <= 1:
             raise ValueError(f'tiles_model.merge_iou must lie in (0, 1], got {merge_iou}')

@@ -92,9 +92,28 @@ def test_from_python(oracle, scene: np.ndarray) -> None:
         assert not np.array_equal(tiles.draw(kind), scene[..., ::-1])
     found, expected = (sorted(x.objects(), key=lambda one: (one['area'], one['box'])) for x in (tiles, whole))
     assert [(one['box'], one['segmentation']) for one in found] == [(x['box'], x['segmentation']) for x in expected]
+    for kind in ('panoptic', 'semantic'):
+        found, expected = (
+            sorted(x.areas(kind, masks=True), key=lambda one: (one['label'], one['bbox'])) for x in (tiles, whole)
+        )
+        assert found == expected and len(found) > 2
     assert len(json.loads(tiles.to_json())['segments']) == len(json.loads(whole.to_json())['segments'])
     assert np.array_equal(tiles.labels(), whole.labels())
     assert np.array_equal(tiles.image, scene)
+
+
+def test_many_objects_are_drawn_without_names(oracle, scene: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the colours of their classes; nothing else changes."""
+    monkeypatch.setattr('mmmaskdino.apis.inference.scenes.MANY', 1)
+    prediction = oracle(tiles=150)(scene)
+    colors = np.array(prediction.meta['palette'])
+    for kind in ('instances', 'panoptic'):
+        painted = prediction.draw(kind).astype(float)
+        inside = cv2.erode((scene[..., 0] == 1).astype(np.uint8), np.ones((3, 3))) > 0
+        expected = 0.5 * scene[inside][:, ::-1] + 0.5 * colors[scene[inside][:, 1]]
+        assert np.abs(painted[inside] - expected).max() < 1
+        ground = cv2.erode((scene[..., 0] == 0).astype(np.uint8), np.ones((5, 5))) > 0
+        assert np.array_equal(painted[ground], scene[ground][:, ::-1]) == (kind == 'instances')
 
 
 def test_a_large_scene_has_a_reduced_picture(oracle, monkeypatch: pytest.MonkeyPatch, scene: np.ndarray) -> None:

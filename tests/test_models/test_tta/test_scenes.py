@@ -137,11 +137,11 @@ def test_neighbours_of_one_class_stay_apart() -> None:
     assert regions == [(10, 20, 40, 56), (10, 56, 40, 98), (41, 50, 60, 57), (10, 20, 38, 55)]
 
 
-def test_scores_are_weighted_by_area() -> None:
+def test_scores_are_weighted_by_area_and_score() -> None:
     """An object that both cut: most of it is in the right tile."""
     results, _ = two_tiles(dict(a=(slice(0, 8), slice(48, 64), 0, 0.5)), dict(a=(slice(0, 8), slice(0, 48), 0, 0.9)))
     (found,) = results.instances
-    assert found.region == (0, 48, 8, 96) and found.score == pytest.approx((0.5 + 3 * 0.9) / 4)
+    assert found.region == (0, 48, 8, 96) and found.score == pytest.approx((0.5**2 + 3 * 0.9**2) / (0.5 + 3 * 0.9))
 
 
 def test_boxes_alone() -> None:
