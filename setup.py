@@ -123,6 +123,7 @@ setup(
         'pandas': read_requirements('optional.txt', 'pandas'),
         'parquet': read_requirements('optional.txt', 'pyarrow'),
         'ray': read_requirements('optional.txt', 'ray|pyarrow'),
+        'scenes': read_requirements('optional.txt', 'tifffile|imagecodecs'),
         'serve': read_requirements('optional.txt', 'fastapi|uvicorn'),
         'supervision': read_requirements('optional.txt', 'supervision'),
         'tensorboard': read_requirements('optional.txt', 'tensorboard'),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -46,6 +48,15 @@ def pytest_collection_finish() -> None:
     """Takes what the imports made out of every later search for garbage; mmengine's datasets start one each."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(scope='session')
+def scene_oracle() -> ModuleType:
+    """Scenes whose objects are known, and what a perfect model says of them: `scene_oracle.py`."""
+    spec = importlib.util.spec_from_file_location('scene_oracle', Path(__file__).with_name('scene_oracle.py'))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope='session', autouse=True)

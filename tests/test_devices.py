@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmmaskdino.devices import check_name, choose_device, find_devices
+from mmmaskdino.devices import check_name, choose_device, find_devices, nth_device
 
 
 def test_a_machine_without_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,3 +43,10 @@ def test_a_machine_with_gpus(monkeypatch: pytest.MonkeyPatch, device: str | int 
 def test_what_is_no_device(device: str) -> None:
     with pytest.raises(ValueError, match='expected cpu, cuda, the number of a GPU, cuda:1 or mps'):
         check_name(device)
+
+
+def test_processes_take_the_gpus_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert nth_device(1) == 'cpu'
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    assert [nth_device(number) for number in range(3)] == ['cuda:0', 'cuda:1', 'cuda:0']

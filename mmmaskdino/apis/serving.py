@@ -34,6 +34,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     400: {'description': 'The body is no image, damaged or of too many pixels'},
     408: {'description': 'The body did not arrive in time'},
     413: {'description': 'The body is too large'},
+    415: {'description': 'The body is a form'},
     500: {'description': 'The prediction failed, for example for lack of memory'},
     503: {'description': 'Too many images are waiting; try again'},
     504: {'description': 'There was no result in time'},
@@ -213,6 +214,8 @@ async def _read_body(request: Request, limits: ServiceLimits) -> bytes:
     """The body, as far as it may be."""
     most = int(limits.max_megabytes * 1e6)
     too_large = HTTPException(413, f'the body has more than {limits.max_megabytes:g} megabytes')
+    if request.headers.get('content-type', '').startswith('multipart/'):
+        raise HTTPException(415, 'the body is a form; send the bytes of the file alone (curl --data-binary @photo.jpg)')
     if int(request.headers.get('content-length') or 0) > most:
         raise too_large
     content = bytearray()

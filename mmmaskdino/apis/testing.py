@@ -13,7 +13,7 @@ from mmengine.hooks import LoggerHook
 from mmengine.runner import Runner
 
 from mmmaskdino.apis.launch import build_runner, open_model, prepare_launcher
-from mmmaskdino.apis.tta import enable_tta
+from mmmaskdino.apis.tta import enable_tiles, enable_tta
 from mmmaskdino.datasets.files import DataError
 from mmmaskdino.hub import Entry
 
@@ -38,6 +38,7 @@ def build_test_config(args: Namespace) -> Config:
     cfg, weights = open_model(args.config, args.checkpoint, args.cfg_options, args.work_dir)
     cfg.load_from = weights
     apply_tta_arguments(cfg, args)
+    apply_tiles_arguments(cfg, args)
     if args.show or args.show_dir:
         draw_predictions(cfg, args)
     prepare_launcher(cfg, args.launcher)
@@ -54,6 +55,19 @@ def apply_tta_arguments(cfg: Config, args: Namespace) -> None:
         enable_tta(cfg, args.tta_scales, args.tta_flips)
     elif args.tta_scales is not None or args.tta_flips is not None:
         raise ValueError('--tta-scales and --tta-flips need --tta')
+
+
+def apply_tiles_arguments(cfg: Config, args: Namespace) -> None:
+    """Cut the images into tiles if the command line says so.
+
+    Raises:
+        ValueError: Tiles cannot be cut, or pictures are wanted.
+    """
+    if args.tiles is None:
+        return
+    if args.show or args.show_dir:
+        raise ValueError('--show and --show-dir draw no tiles; mmmaskdino predict --tiles does')
+    enable_tiles(cfg, args.tiles, args.overlap)
 
 
 def draw_predictions(cfg: Config, args: Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Test-time augmentation for the config of a run."""
+"""Several views of an image for the config of a run: test-time augmentation, and tiles."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from mmmaskdino.datasets.pipelines import dataset_with_pipeline, step_name
+from mmmaskdino.tile_grid import check_tiles
 
 SCALES = (0.75, 1.0, 1.25)
 FLIPS = ('horizontal', 'vertical', 'diagonal')
 MODELS = dict(mmdet='MaskDINOTTA', mmseg='MaskDINOSegTTA')
 FLIP_KEYS = ('flip', 'flip_direction')
+PACKING = ('PackDetInputs', 'PackSegInputs')
 
 
 def enable_tta(cfg: Config, scales: Sequence[float] | None = None, flips: Sequence[str] | None = None) -> None:
@@ -67,7 +69,7 @@ def tta_pipeline(
     if unknown or not scales or min(scales) <= 0:
         raise ValueError(f'expected scales above 0 and flips of {", ".join(FLIPS)}, got {list(scales)}, {list(flips)}')
     steps = [dict(step) for step in pipeline]
-    if step_name(steps[0]) != 'LoadImageFromFile' or step_name(steps[-1]) not in ('PackDetInputs', 'PackSegInputs'):
+    if step_name(steps[0]) != 'LoadImageFromFile' or step_name(steps[-1]) not in PACKING:
         names = [step['type'] for step in steps]
         raise ValueError(
             f'the test pipeline must begin with LoadImageFromFile and end with the packing, got {names}; write a '
@@ -83,6 +85,59 @@ def tta_pipeline(
         [_with_flip_keys(steps[-1])],
     ]
     return [steps[0], dict(type='TestTimeAug', transforms=views)]
+
+
+def enable_tiles(cfg: Config, tiles: int, overlap: float) -> None:
+    """Let a run test each image in tiles, with several views of each if :func:`enable_tta` was called before.
+
+    The config may have `tiles_model`, `MaskDINOTiles` with its arguments.
+
+    Args:
+        cfg: Changed in place: its model is wrapped, its test pipeline replaced, and images come one by one.
+        tiles: Side of the tiles in pixels.
+        overlap: Least share of a tile that its neighbour shows, too.
+
+    Raises:
+        ValueError: Tiles or overlap are out of range, or the pipeline is of another form.
+    """
+    check_tiles(tiles, overlap)
+    dataset = dataset_with_pipeline(cfg.test_dataloader.dataset)
+    dataset.pipeline = tiles_pipeline(dataset.pipeline, tiles, overlap)
+    cfg.test_dataloader.batch_size = 1
+    cfg.model = ConfigDict(**dict(cfg.get('tiles_model') or dict(type='MaskDINOTiles')), module=cfg.model)
+
+
+def tiles_pipeline(pipeline: Sequence[dict], tiles: int, overlap: float) -> list[dict]:
+    """Make tiles of what a test pipeline makes one view of, or several.
+
+    Args:
+        pipeline: `LoadImageFromFile`, annotations, other steps, and packing or `TestTimeAug`.
+        tiles: As of :func:`enable_tiles`.
+        overlap: As of :func:`enable_tiles`.
+
+    Returns:
+        `LoadImageFromFile`, annotations, and `CutTiles` with the other steps.
+
+    Raises:
+        ValueError: The pipeline is of another form.
+    """
+    steps, last = [dict(step) for step in pipeline[:-1]], dict(pipeline[-1])
+    annotations = [step for step in steps[1:] if step_name(step).startswith('Load')]
+    packing = last
+    if step_name(last) == 'TestTimeAug':
+        slots = [list(slot) for slot in last['transforms']]
+        annotations += [step for slot in slots for step in slot if step_name(step).startswith('Load')]
+        slots = [[step for step in slot if not step_name(step).startswith('Load')] for slot in slots]
+        packing, last = slots[-1][-1], dict(last, transforms=[slot for slot in slots if slot])
+    names = [step_name(step) for step in (*steps, packing)]
+    if names[0] != 'LoadImageFromFile' or names[-1] not in PACKING:
+        raise ValueError(
+            f'the test pipeline must begin with LoadImageFromFile and end with the packing, got {names}; tiles are cut '
+            'between the two'
+        )
+    transforms = [step for step in steps[1:] if step not in annotations] + [last]
+    cut = dict(type='CutTiles', tiles=tiles, overlap=overlap, transforms=transforms, packing=packing)
+    return [steps[0], *annotations, cut]
 
 
 def _scaled(resize: dict | None, scale: float) -> dict:

@@ -5,6 +5,7 @@ import argparse
 from mmengine.config import DictAction
 
 from mmmaskdino.hub import resolve_model
+from mmmaskdino.tile_grid import DEFAULT_OVERLAP, check_tiles
 
 DEFAULT_MODEL = 'maskdino_r50_coco_panoptic'
 
@@ -80,6 +81,35 @@ def add_tta_arguments(parser: argparse.ArgumentParser) -> None:
         choices=('horizontal', 'vertical', 'diagonal'),
         help='flips besides none (default: horizontal; without a value: none)',
     )
+
+
+def add_tiles_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add `--tiles` and `--overlap`."""
+    parser.add_argument(
+        '--tiles',
+        type=int,
+        metavar='PIXELS',
+        help='cut images into square tiles of this side, which overlap, and join what they show; default: no tiles',
+    )
+    parser.add_argument(
+        '--overlap',
+        type=float,
+        metavar='SHARE',
+        help='least share of a tile that its neighbour shows, too, 0.05 to 0.75 (default: 0.2)',
+    )
+
+
+def check_tiles_arguments(args: argparse.Namespace) -> None:
+    """Reject tiles that cannot work; without an option, the overlap is 0.2.
+
+    Raises:
+        ValueError: Naming the option.
+    """
+    if args.tiles is None and args.overlap is not None:
+        raise ValueError('--overlap needs --tiles')
+    args.overlap = DEFAULT_OVERLAP if args.overlap is None else args.overlap
+    if args.tiles is not None:
+        check_tiles(args.tiles, args.overlap)
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:

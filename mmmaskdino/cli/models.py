@@ -74,7 +74,8 @@ def format_table(table: dict[str, Entry], words: list[str]) -> str:
         results = ', '.join(f'{metric} {value}' for metric, value in entry.results.items())
         size = entry.bytes / 1e6 if entry.bytes else entry.megabytes
         here = 'yes' if cached_model(entry) else 'no'
-        texts = (entry.task, entry.data, entry.backbone, results, f'{size:.0f} MB' if size else '?', entry.licence)
+        shown = f'{"" if entry.bytes else "~"}{size:.0f} MB' if size else '?'
+        texts = (entry.task, entry.data, entry.backbone, results, shown, entry.licence)
         rows.append((entry.name, *(text or '?' for text in texts), here))
     chosen = [row for row in rows[1:] if all(word.lower() in ' '.join(row).lower() for word in words)]
     if not chosen:

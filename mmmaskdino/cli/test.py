@@ -5,6 +5,7 @@
   mmmaskdino test work_dirs/pets --show-dir pictures
   mmmaskdino test CONFIG WEIGHTS --out predictions.pkl
   mmmaskdino test CONFIG WEIGHTS --tta --tta-scales 0.75 1 1.25
+  mmmaskdino test CONFIG WEIGHTS --tiles 1024 --overlap 0.2
 
 Several GPUs: tools/dist_test.sh CONFIG WEIGHTS NUM_PROCESSES [the same options]; slurm: tools/slurm_test.sh.
 """
@@ -13,7 +14,7 @@ import argparse
 import os
 from pathlib import Path
 
-from mmmaskdino.cli.arguments import add_run_arguments, add_tta_arguments
+from mmmaskdino.cli.arguments import add_run_arguments, add_tiles_arguments, add_tta_arguments, check_tiles_arguments
 from mmmaskdino.cli.faults import faults_as_messages
 from mmmaskdino.cli.messages import errors_as_messages
 from mmmaskdino.hub import resolve_model
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--wait-time', type=float, default=2, help='seconds each picture of --show stays')
     add_tta_arguments(parser)
+    add_tiles_arguments(parser)
     add_run_arguments(parser)
 
 
@@ -41,6 +43,7 @@ def check_arguments(args: argparse.Namespace) -> None:
     with errors_as_messages(ValueError):
         if args.out is not None and Path(args.out).suffix not in ('.pkl', '.pickle'):
             raise ValueError(f'--out expects a name that ends with .pkl or .pickle, got {args.out}')
+        check_tiles_arguments(args)
         resolve_model(args.config, args.checkpoint)
 
 

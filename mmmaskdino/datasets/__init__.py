@@ -24,6 +24,7 @@ _MODULES = {
     'panoptic_png': ['add_boxes', 'ids_to_rgb', 'read_panoptic_png', 'rgb_to_ids'],
     'resizing': ['AntialiasedResize', 'LargeScaleJitter'],
     'targets': ['DiagonalRandomCrop', 'DrawTargets'],
+    'tiling': ['CutTiles'],
 }
 _MODULES_OF_MMSEG = {
     'seg_map_loading': ['LoadCheckedSegMap'],

@@ -111,6 +111,10 @@ def _is_turned(content: bytes) -> bool:
 PNG_DEPTH = 24  # where a PNG has the bits of its samples
 BITS_PER_SAMPLE = 258  # the tag of a TIFF
 DARK_BELOW = 2**14  # of 16-bit samples: with 8 bits no value is above a quarter of white
+DARK_KIND = (
+    'images of 16 bits whose values end far below 65535: nearly black once they are read with 8 bits; stretch the '
+    'values and save the images again'
+)
 MAX_NAMES = 5
 
 
@@ -182,11 +186,7 @@ def find_losses(content: bytes) -> list[Remark]:
         samples = _decode(content)
         largest = 0 if samples is None else int(samples.max())
         if 0 < largest < DARK_BELOW:
-            kind = (
-                'images of 16 bits whose values end far below 65535: nearly black once they are read with 8 bits; '
-                'stretch the values and save the images again'
-            )
-            losses.append(Remark(kind, f'largest value {largest}'))
+            losses.append(Remark(DARK_KIND, f'largest value {largest}'))
     if (mode in ('RGBA', 'LA', 'PA') or has_key) and _is_transparent(content):
         if is_tiff:
             kind = (

@@ -106,6 +106,7 @@ def download(remote: Remote, folder: Path, by_hand: Path) -> tuple[Path, dict[st
     mirrors = (f'{mirror.rstrip("/")}/{remote.file}',) if mirror else ()
     faults = {}
     for address in (*mirrors, *remote.addresses):
+        print(f'fetching {address}', file=sys.stderr)
         try:
             return part, _download_from(address, part, remote)
         except FetchError as error:

@@ -133,6 +133,13 @@ def test_bad_requests(port: int, path: str, body: bytes, status: int, reason: st
     assert answer.status == status and reason in answer.body.decode()
 
 
+def test_a_form(port: int) -> None:
+    connection = http.client.HTTPConnection('127.0.0.1', port, timeout=60)
+    connection.request('POST', '/predict', b'--x--', {'Content-Type': 'multipart/form-data; boundary=x'})
+    answer = connection.getresponse()
+    assert answer.status == 415 and b'send the bytes of the file alone' in answer.read()
+
+
 def test_load(port: int) -> None:
     """200 requests of 8 clients, a third of them broken, beside clients that hang: all are answered, in flat memory."""
     good, cut = [image_bytes(seed=seed) for seed in range(4)], image_bytes((300, 300))[:2000]

@@ -11,7 +11,7 @@ import pytest
 from mmengine.config import Config
 
 from mmmaskdino.apis import Predictor
-from mmmaskdino.apis.tta import enable_tta, tta_pipeline
+from mmmaskdino.apis.tta import enable_tiles, enable_tta, tiles_pipeline, tta_pipeline
 from mmmaskdino.cli.main import main
 from mmmaskdino.datasets.shapes import make_shapes_dataset
 
@@ -72,6 +72,30 @@ def test_the_configs_own_pipeline_and_wrapper(project_root: Path) -> None:
     assert cfg.test_dataloader.dataset.pipeline == cfg.tta_pipeline
 
 
+def test_annotations_are_those_of_the_whole_image() -> None:
+    annotations = dict(type='LoadAnnotations')
+    first, second, cut = tiles_pipeline([LOAD, RESIZE, annotations, PACK], 64, 0.2)
+    assert (first, second) == (LOAD, annotations)
+    assert cut == dict(type='CutTiles', tiles=64, overlap=0.2, transforms=[RESIZE, PACK], packing=PACK)
+    _, second, cut = tiles_pipeline(tta_pipeline([LOAD, annotations, PACK], [1.0], ['vertical']), 64, 0.2)
+    assert second == annotations and cut['packing'] == dict(
+        PACK, meta_keys=('img_id', 'ori_shape', 'flip', 'flip_direction')
+    )
+    assert [len(slot) for slot in cut['transforms'][0]['transforms']] == [1, 2, 1]
+
+
+def test_tiles_that_cannot_be_cut(project_root: Path) -> None:
+    cfg = Config.fromfile(project_root / 'configs' / 'maskdino' / 'maskdino_r18_shapes_panoptic.py')
+    with pytest.raises(ValueError, match='a share in'):
+        enable_tiles(cfg, 64, 1.0)
+    with pytest.raises(ValueError, match='must begin with LoadImageFromFile'):
+        tiles_pipeline([RESIZE, PACK], 64, 0.2)
+    cfg.tiles_model = dict(type='MaskDINOTiles', merge_iou=0.7)
+    enable_tiles(cfg, 64, 0.5)
+    assert cfg.model.merge_iou == 0.7 and cfg.model.module.type == 'MaskDINO'
+    assert cfg.test_dataloader.batch_size == 1
+
+
 @pytest.fixture
 def run_test(model_files: Callable[[str], tuple], tmp_path: Path) -> Callable[..., dict]:
     """Evaluates an untrained model of the shapes with `mmmaskdino test`; returns the metrics."""
@@ -106,6 +130,30 @@ def test_evaluation(run_test: Callable[..., dict], task: str) -> None:
     assert [one_view[key] for key in plain] == pytest.approx([plain[key] for key in plain], abs=1e-12, nan_ok=True)
     several = run_test(task, '--tta', '--tta-scales', '1', '1.5')
     assert set(several) == set(plain) and several != plain
+
+
+@pytest.mark.parametrize('task', ['panoptic', 'semantic'])
+def test_evaluation_in_tiles(run_test: Callable[..., dict], task: str) -> None:
+    """One tile that is the image changes nothing; with several, and several views of each, there are metrics."""
+    plain, one = run_test(task), run_test(task, '--tiles', '64')
+    assert set(one) == set(plain)
+    assert [one[key] for key in plain] == pytest.approx([plain[key] for key in plain], abs=1e-3, nan_ok=True)
+    several = run_test(task, '--tiles', '40', '--overlap', '0.3', '--tta', '--tta-scales', '1')
+    assert set(several) == set(plain) and several != plain
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--overlap', '0.3'], '--overlap needs --tiles'),
+        (['--tiles', '16'], 'at least 32 pixels'),
+        (['--tiles', '64', '--show-dir', 'pictures'], 'mmmaskdino predict --tiles does'),
+    ],
+)
+def test_options_of_tiles(run_test: Callable[..., dict], options: list[str], message: str) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run_test('panoptic', *options)
+    assert message in stop.value.code
 
 
 def test_options_without_the_switch(run_test: Callable[..., dict]) -> None:

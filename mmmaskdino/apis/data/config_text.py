@@ -354,7 +354,8 @@ def _schedule_part(num_images: int, batch: int, plan: TrainingPlan) -> Part:
 def _small_base(kind: str) -> str:
     if kind not in SMALL_BASES:
         raise ValueError(
-            f'--small is a model for instances with masks and for panoptic data, the data are {kind}; leave out --small'
+            f'the small model is for instances with masks and for panoptic data, these are {kind} data; mmmaskdino '
+            'data config without --small writes a config for them'
         )
     return SMALL_BASES[kind]
 

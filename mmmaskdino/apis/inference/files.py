@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -118,7 +119,8 @@ def predict_files(
     """
     out = Path(out)
     _check_kinds(predictor, save, draw, result_format)
-    journal, found, num_before = Journal(out), None, 0
+    journal, num_before = Journal(out), 0
+    found: Found | None = None
     rank, size = get_dist_info()
     with ExitStack() as stack:
 
@@ -131,7 +133,7 @@ def predict_files(
             settings = dict(
                 predictor.settings(), save=sorted(save), draw=draw, picture_side=max_side, format=result_format
             )
-            if set(save) & {'instances', 'panoptic'}:
+            if result_format == 'coco' and set(save) & {'instances', 'panoptic'}:
                 settings['images in'] = found.root and str(found.root)  # the names in the files are relative to it
             journal.open(settings, overwrite)
             missing = [file for file in found.files if _is_missing(journal, out, file)]
@@ -204,7 +206,10 @@ class _Work:
         if not all(video.num_frames for video in videos.values()):
             total = 0
         num_done = num_empty = 0
-        blocks = [sum(blocks, [])] if batch_size == 1 else [sorted(block, key=_size) for block in blocks]
+        if batch_size == 1:
+            blocks = [list(chain.from_iterable(blocks))]
+        else:
+            blocks = [sorted(block, key=_size) for block in blocks]
         results = (
             result
             for block in blocks
@@ -212,18 +217,20 @@ class _Work:
         )
         # One result at a time is written while the model works for the next.
         written = map_ahead(lambda pair: (pair[0], self._write(*pair)), results, min(workers, 1), 1)
-        for number, (task, result) in enumerate(written, start=1):
-            if isinstance(result, Failure):
-                failures.append(result)
-            else:
-                num_done += 1
-                num_empty += result.is_empty
-            if on_result:
-                job = task.job
-                picture = self._folder.path / picture_name(job.video or job.name, job.video is not None)
-                on_result(Outcome(job.file_name, result, picture if self._pictures else None, job.video is not None))
-            if on_progress:
-                on_progress(number, total)
+        with closing(written):  # an interrupt must not leave a thread behind that goes on writing
+            for number, (task, result) in enumerate(written, start=1):
+                if isinstance(result, Failure):
+                    failures.append(result)
+                else:
+                    num_done += 1
+                    num_empty += result.is_empty
+                if on_result:
+                    job = task.job
+                    picture = self._folder.path / picture_name(job.video or job.name, job.video is not None)
+                    outcome = Outcome(job.file_name, result, picture if self._pictures else None, job.video is not None)
+                    on_result(outcome)
+                if on_progress:
+                    on_progress(number, total)
         return num_done, failures, num_empty
 
     def close(self) -> None:

@@ -17,6 +17,7 @@ from mmengine.structures import BaseDataElement
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from mmmaskdino.datasets.panoptic_png import ids_to_rgb
 from mmmaskdino.datasets.predicted import save_drawing
 from mmmaskdino.plain_text import printable
 
@@ -169,6 +170,51 @@ class Prediction:
         """
         return enlarge(self._map('semantic').astype(np.int32), self.size)
 
+    def areas(self, kind: str, masks: bool = False) -> Iterator[dict[str, Any]]:
+        """The panoptic segments by their number, or the classes of the semantic map that occur.
+
+        Args:
+            kind: 'panoptic' or 'semantic'.
+            masks: Whether to give their masks.
+
+        Yields:
+            dict: 'label', 'bbox' (x, y, width, height), 'area' (pixels) and, if wanted, 'segmentation' (COCO's RLE).
+
+        Raises:
+            ValueError: There is no such result.
+        """
+        if kind == 'panoptic':
+            values, labels = self.segments()
+            numbered = list(enumerate(labels, start=1))
+        else:
+            values = self.labels()
+            numbered = [(label, label) for label in np.unique(values).tolist() if label < len(self.names)]
+        for value, label in numbered:
+            yield dict(label=label, **_extent(values == value, masks))
+
+    def save_segments(self, path: Path) -> None:
+        """Write the ids of the panoptic segments as COCO's PNG.
+
+        Args:
+            path: The file.
+
+        Raises:
+            ValueError: There are no panoptic results.
+        """
+        Image.fromarray(ids_to_rgb(self.segments().ids)).save(path)
+
+    def save_labels(self, path: Path, dtype: type) -> None:
+        """Write the semantic map as a PNG of class labels.
+
+        Args:
+            path: The file.
+            dtype: np.uint8 or np.uint16.
+
+        Raises:
+            ValueError: There is no semantic result.
+        """
+        Image.fromarray(self.labels().astype(dtype)).save(path)
+
     def draw(self, kind: str | None = None, max_side: int = 2048) -> np.ndarray:
         """Draw results on the image.
 
@@ -316,6 +362,15 @@ def enlarge(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if labels.shape == tuple(size):
         return labels
     return cv2.resize(labels, (size[1], size[0]), interpolation=cv2.INTER_NEAREST)
+
+
+def _extent(mask: np.ndarray, with_mask: bool) -> dict[str, Any]:
+    """Area, box (x, y, width, height) and, if wanted, RLE of a mask (h, w) that is not empty."""
+    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    extent: dict[str, Any] = dict(bbox=coco_mask.toBbox(rle).tolist(), area=int(coco_mask.area(rle)))
+    if with_mask:
+        extent['segmentation'] = dict(size=rle['size'], counts=rle['counts'].decode('ascii'))
+    return extent
 
 
 def _import(package: str) -> Any:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from operator import attrgetter
@@ -31,10 +31,12 @@ from mmmaskdino.datasets.pipelines import dataset_with_pipeline, step_name
 from mmmaskdino.devices import choose_device
 from mmmaskdino.engine.compiling import default_parts
 from mmmaskdino.hub.huggingface import fetch_published
+from mmmaskdino.tile_grid import DEFAULT_OVERLAP, check_tiles
 
 from .model import DEFAULT_SCORE_THR, KINDS, SWITCHES, apply_settings, build_model
 from .prediction import Failure, Prediction
 from .reading import EXPECTED, MEGA, Limits, name_of, read_source, reduce_image
+from .scenes import predict_scene
 from .sources import Video, find_images, is_many
 from .stores import StoredImage
 
@@ -84,6 +86,11 @@ class Predictor:
         tta: Whether to merge several views of each image, as `mmmaskdino test --tta` does.
         tta_scales: Factors of the test pipeline's size; None for 0.75, 1 and 1.25, or what the config says.
         tta_flips: Of 'horizontal', 'vertical', 'diagonal'; None for 'horizontal', or what the config says.
+        tiles: Side in pixels of the tiles that images are predicted in, joined to one result; None for whole images.
+        overlap: Least share of a tile that its neighbour shows, too, in [0.05, 0.75].
+
+    Attributes:
+        on_tile: Called with the number of tiles done so far and that of all of the image, if it is set.
 
     Raises:
         ValueError: The config, an option or the weights are wrong.
@@ -105,6 +112,8 @@ class Predictor:
         tta: bool = False,
         tta_scales: Sequence[float] | None = None,
         tta_flips: Sequence[str] | None = None,
+        tiles: int | None = None,
+        overlap: float = DEFAULT_OVERLAP,
     ) -> None:
         thresholds = dict(
             score_thr=score_thr,
@@ -115,6 +124,8 @@ class Predictor:
         )
         if not tta and (tta_scales is not None or tta_flips is not None):
             raise ValueError('--tta-scales and --tta-flips need --tta')
+        if tiles is not None:
+            check_tiles(tiles, overlap)
         self.limits = limits or Limits()
         self.limits.check()
         file = config if weights is None else weights
@@ -125,8 +136,8 @@ class Predictor:
         else:
             cfg, weights = open_model(config, weights, cfg_options)
             apply_settings(cfg, kinds, thresholds)
-            steps = _without_annotations(list(dataset_with_pipeline(cfg.test_dataloader.dataset).pipeline))
-            steps = _with_views(cfg, steps, tta_scales, tta_flips) if tta else steps
+            plain = _without_annotations(list(dataset_with_pipeline(cfg.test_dataloader.dataset).pipeline))
+            steps = list(_with_views(cfg, plain, tta_scales, tta_flips) if tta else plain)
             self.model = build_model(cfg, weights, choose_device(device), tta)
             self._windows = (cfg.model.get('test_cfg') or {}).get('mode') == 'slide'
             self._scope = cfg.default_scope
@@ -134,12 +145,12 @@ class Predictor:
             self._steps, self._model_cfg, self._views = steps, cfg.model, tta_model(cfg) if tta else None
         self.dataset_meta = self.model.dataset_meta
         with DefaultScope.overwrite_default_scope(self._scope):
-            self._loader, self._pipeline = _build_pipeline(steps, self.limits)
-        self.remarks = self._loader.remarks = RemarkCounts()
+            self.loader, self._pipeline = _build_pipeline(steps, self.limits)
+        self.remarks = self.loader.remarks = RemarkCounts()
+        self.tiles, self.overlap = tiles, overlap
+        self.on_tile: Callable[[int, int], None] | None = None
 
-    def _open_onnx(
-        self, path: str | Path, kinds: Sequence[str] | None, thresholds: dict[str, Any]
-    ) -> list[dict | Callable]:
+    def _open_onnx(self, path: str | Path, kinds: Sequence[str] | None, thresholds: dict[str, Any]) -> list[Any]:
         """Put an exported file in the place of the model; the steps of its pipeline."""
         try:
             from mmmaskdino.export.onnx_model import OnnxModel
@@ -179,14 +190,21 @@ class Predictor:
         settings = self.model.panoptic_fusion_head.settings
         return tuple(kind for kind in KINDS if getattr(settings, SWITCHES[kind]))
 
+    @property
+    def num_things(self) -> int | None:
+        """How many of the classes, the first ones, are things; None where the model does not tell."""
+        head = getattr(self.model, 'panoptic_head', None)
+        return head and head.num_things_classes
+
     def settings(self) -> dict[str, Any]:
         """What the results depend on, as values that JSON can hold: two predictors that give the same have the same."""
         model = {key: value for key, value in self._model_cfg.items() if key not in ('test_cfg', 'train_cfg')}
         return {
             'weights': _digest_of_weights(self.model),
             'model of the config': _digest(model),
-            'test pipeline': _digest([dict(step) for step in self._steps]),
+            'test pipeline': _digest([dict(step) for step in self._steps if isinstance(step, dict)]),
             'test-time augmentation': self._views,
+            'tiles': self.tiles and [self.tiles, self.overlap],
             **{f'test_cfg.{key}': value for key, value in (self._model_cfg.get('test_cfg') or {}).items()},
             'results': sorted(self.kinds),
             **self.limits._asdict(),
@@ -231,6 +249,8 @@ class Predictor:
         if isinstance(image, (list, tuple)):
             return list(self.predict(list(image)))
         one = cast(Source, image)
+        if self.tiles is not None:
+            return predict_scene(self, one, name_of(one), on_tile=self.on_tile)
         return self._predict([self._prepare(one, name_of(one))])[0]
 
     def predict(
@@ -258,6 +278,10 @@ class Predictor:
             images = [images]
         elif not isinstance(images, Iterable):
             raise TypeError(f'{EXPECTED}; got {type(images).__name__}')
+        if self.tiles is not None:
+            for name, image in self._each(images):
+                yield self._predict_scene(image, name, batch_size)
+            return
         batch: list[_Item] = []
         for item in map_ahead(self._try_to_prepare, self._each(images), workers, workers + batch_size - 1):
             if isinstance(item, Failure):
@@ -274,6 +298,17 @@ class Predictor:
                 batch = []
         yield from self._predict_each(batch)
 
+    def predict_arrays(self, images: Sequence[tuple[str, np.ndarray]]) -> list[Prediction]:
+        """Predict for some images in one forward pass, each as a whole.
+
+        Args:
+            images: Names and arrays as of a call.
+
+        Raises:
+            DataError: The pipeline hands too much to the network.
+        """
+        return self._predict([self._prepare(image, name) for name, image in images])
+
     def draw(self, prediction: Prediction, kind: str | None = None, max_side: int = 2048) -> np.ndarray:
         """Draw the results on the image.
 
@@ -289,6 +324,12 @@ class Predictor:
             ValueError: There is no such result.
         """
         return prediction.draw(kind, max_side)
+
+    def _predict_scene(self, image: Source, name: str, batch_size: int) -> Prediction | Failure:
+        try:
+            return predict_scene(self, image, name, batch_size, self.on_tile)
+        except Exception as error:  # whatever is wrong with one image, the others are wanted
+            return _failure(name, error)
 
     def _each(self, images: Iterable[Source | tuple[str, Source]]) -> Iterator[tuple[str, Source]]:
         """Name and image, one by one, of what stands for several, too."""
@@ -314,7 +355,7 @@ class Predictor:
     def _prepare(self, image: Source, name: str) -> _Item:
         """Read the image and run the test pipeline on it."""
         start = time.perf_counter()
-        image = read_source(image, name, self._loader, self.limits)
+        image = read_source(image, name, self.loader, self.limits)
         reduced = reduce_image(image, self.limits.reduce_above * MEGA)
         data = self._run_pipeline(reduced, name)
         excess = self._excess(data)
@@ -377,15 +418,14 @@ class Predictor:
         with DefaultScope.overwrite_default_scope(self._scope):
             samples = [sample.cpu() for sample in self.model.test_step(pseudo_collate([item.data for item in batch]))]
         seconds = (time.perf_counter() - start) / len(batch)
-        meta, head = self.dataset_meta, getattr(self.model, 'panoptic_head', None)
-        num_things = head and head.num_things_classes
+        meta, num_things = self.dataset_meta, self.num_things
         return [
             Prediction(item.name, item.image, sample, item.size, meta, num_things, item.seconds + seconds)
             for item, sample in zip(batch, samples, strict=True)
         ]
 
 
-def map_ahead(function: Callable[[T], Any], items: Iterable[T], workers: int, most: int) -> Iterator[Any]:
+def map_ahead(function: Callable[[T], Any], items: Iterable[T], workers: int, most: int) -> Generator[Any, None, None]:
     """The results of a function in the order of the items, made in threads while earlier ones are used.
 
     Args:
@@ -442,7 +482,7 @@ def _with_views(
     return [*first, dict(last, transforms=[slot for slot in slots if slot])]
 
 
-def _build_pipeline(transforms: list[dict | Callable], limits: Limits) -> tuple[LoadCheckedImage, Compose]:
+def _build_pipeline(transforms: list[Any], limits: Limits) -> tuple[LoadCheckedImage, Compose]:
     """What reads an image, and what follows."""
     options = dict(transforms[0])
     if not options.pop('type').endswith('LoadImageFromFile'):

@@ -125,7 +125,7 @@ def read_image(source: str | Path | bytes, loader: LoadCheckedImage, limits: Lim
     """
     results: dict[str, Any] = dict(img_path=name_of(source))
     if isinstance(source, bytes) or source == STDIN or is_address(source):
-        source = source if isinstance(source, bytes) else _fetch(source, _most_bytes(limits))
+        source = source if isinstance(source, bytes) else _fetch(str(source), _most_bytes(limits))
         results.update(img_path=name or results['img_path'], content=source)
     with _no_limit_of_pillow():
         check_size(results['img_path'], *stored_size(source, results['img_path']), limits)
@@ -184,7 +184,7 @@ def read_bytes(source: Path | str | StoredImage, most: int) -> bytes:
     if isinstance(source, StoredImage):
         return read_stored(source, most)
     if is_address(source):
-        return _fetch(source, most)
+        return _fetch(str(source), most)
     num_bytes = os.path.getsize(source)
     if num_bytes > most:
         raise DataError(f'{source}: has {num_bytes} bytes, which is no image within the limits')
@@ -216,12 +216,18 @@ def reduce_image(image: np.ndarray, max_pixels: float) -> np.ndarray:
 
 
 def stored_size(source: str | Path | bytes, name: str) -> tuple[int, int]:
-    """Width and height from the file's header."""
+    """Width and height from the file's header.
+
+    Raises:
+        DataError: The file is missing, empty, no image, or none of its size; of an image that Pillow does not know, the
+            cause is its `UnidentifiedImageError`.
+    """
     try:
         num_bytes = len(source) if isinstance(source, bytes) else os.path.getsize(source)
         if not num_bytes:
             raise DataError(f'{name}: the file is empty (0 bytes)')
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+        opened = io.BytesIO(source) if isinstance(source, bytes) else source
+        with _no_limit_of_pillow(), Image.open(opened) as image:
             width, height = image.size
     except UnidentifiedImageError as error:
         raise DataError(f'{name}: not an image that can be read') from error

@@ -9,9 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-import numpy as np
-from pycocotools import mask as coco_mask
-
 from mmmaskdino.datasets.predicted import IMAGES_IN
 from mmmaskdino.engine.checkpoints import PARTIAL_SUFFIX, complete_file
 from mmmaskdino.output_files import OutputFolder
@@ -69,33 +66,19 @@ def _instances(prediction: Prediction, masks: bool) -> Iterator[Record]:
 
 
 def _segments(prediction: Prediction, masks: bool) -> list[Record]:
-    ids, labels = prediction.segments()
     return [
-        dict(id=number, **_category(prediction, label), **_extent(ids == number, masks))
-        for number, label in enumerate(labels, start=1)
+        dict(id=number, **_area(prediction, found))
+        for number, found in enumerate(prediction.areas('panoptic', masks), start=1)
     ]
 
 
 def _classes(prediction: Prediction, masks: bool) -> list[Record]:
-    labels = prediction.labels()
-    return [
-        dict(**_category(prediction, label), **_extent(labels == label, masks))
-        for label in np.unique(labels).tolist()
-        if label < len(prediction.names)
-    ]
+    return [_area(prediction, found) for found in prediction.areas('semantic', masks)]
 
 
-def _category(prediction: Prediction, label: int) -> Record:
-    return dict(category_id=label + 1, category=prediction.names[label])
-
-
-def _extent(mask: np.ndarray, with_mask: bool) -> Record:
-    """Area, box (x, y, width, height) and, if wanted, RLE of a mask (h, w) that is not empty."""
-    rle = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
-    extent: Record = dict(bbox=coco_mask.toBbox(rle).tolist(), area=int(coco_mask.area(rle)))
-    if with_mask:
-        extent['segmentation'] = dict(size=rle['size'], counts=rle['counts'].decode('ascii'))
-    return extent
+def _area(prediction: Prediction, found: Record) -> Record:
+    label = found.pop('label')
+    return dict(category_id=label + 1, category=prediction.names[label], **found)
 
 
 class CocoFile:

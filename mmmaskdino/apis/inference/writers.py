@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from mmmaskdino.datasets.panoptic_png import ids_to_rgb
 from mmmaskdino.datasets.predicted import save_drawing
 from mmmaskdino.output_files import OutputFolder, partial_path
 
@@ -102,7 +101,7 @@ class PanopticWriter:
     def write(self, prediction: Prediction, job: Job) -> None:
         """Write the segments of one image."""
         with self._folder.replacing('panoptic', f'{job.name}.png') as path:
-            Image.fromarray(ids_to_rgb(prediction.segments().ids)).save(path)
+            prediction.save_segments(path)
 
     def close(self) -> None:
         """Nothing is open."""
@@ -122,9 +121,8 @@ class SemanticWriter:
 
     def write(self, prediction: Prediction, job: Job) -> None:
         """Write the label map of one image."""
-        labels = prediction.labels().astype(self._type)
         with self._folder.replacing('semantic', f'{job.name}.png') as path:
-            Image.fromarray(labels).save(path)
+            prediction.save_labels(path, self._type)
 
     def close(self) -> None:
         """Nothing is open."""

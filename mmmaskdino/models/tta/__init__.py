@@ -1,10 +1,11 @@
-"""Test-time augmentation: one prediction from several views of an image."""
+"""One prediction from several views of an image: test-time augmentation, and tiles."""
 
 from mmmaskdino.stack import mmseg_works
 
 from .det_tta import MaskDINOTTA
+from .tiles_model import MaskDINOTiles
 
-__all__ = ['MaskDINOTTA']
+__all__ = ['MaskDINOTTA', 'MaskDINOTiles']
 
 if mmseg_works():  # everything of mmdet works without it
     from .seg_tta import MaskDINOSegTTA

@@ -1,9 +1,10 @@
 """One prediction from several views."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array, sparray
 from torch import Tensor
 from torchvision.ops import box_convert, box_iou
 
@@ -11,6 +12,8 @@ from mmmaskdino.models.seg_heads.image_queries import ImageQueries
 from mmmaskdino.models.seg_heads.maskdino_fusion_head import MaskDINOFusionHead
 
 from .views import GridQueries, View, boxes_in, masks_in
+
+LEAST_SHARE = 0.5  # of the leader's score, that members from other tiles have
 
 
 def united_queries(views: Sequence[View], reference: View) -> ImageQueries | GridQueries:
@@ -74,32 +77,62 @@ def merged_queries(
 
 
 def group_queries(
-    scores: np.ndarray, labels: np.ndarray, of_view: np.ndarray, similarity: np.ndarray, threshold: float
+    scores: np.ndarray,
+    labels: np.ndarray,
+    of_view: np.ndarray,
+    similarity: np.ndarray | sparray,
+    threshold: float,
+    whole: bool = True,
 ) -> np.ndarray:
     """Group the queries of several views.
+
+    The best that is left leads a group and takes in the most similar of its class from each other view. Where views are
+    tiles, which show parts of an image, the members take in further ones, so that an object can go through many tiles,
+    and a tile may add several, as long as they are different parts of it; of doubles the best one is taken, and none
+    that scores less than half as much as the leader.
 
     Args:
         scores (np.ndarray): (n,).
         labels (np.ndarray): (n,) best class.
         of_view (np.ndarray): (n,) index of the view.
-        similarity (np.ndarray): (n, n) in [0, 1].
-        threshold (float): Least similarity to the leader of the group.
+        similarity (np.ndarray | sparray): (n, n) in [0, 1]; of two of one view it is only read where views are tiles.
+        threshold (float): Least similarity to the leader of the group or, of tiles, to any member.
+        whole (bool): Whether every view shows the whole image; False of tiles.
 
     Returns:
         np.ndarray: (n,) int64 group of each, groups numbered by descending score of the leader.
     """
+    similarity = csr_array(similarity)
     group = np.full(len(scores), -1)
     for number, leader in enumerate(_leaders(scores, group)):
         group[leader] = number
-        fits = (group < 0) & (labels == labels[leader]) & (of_view != of_view[leader])
-        fits &= similarity[leader] >= threshold
-        for view in np.unique(of_view[fits]):
-            members = np.flatnonzero(fits & (of_view == view))
-            group[members[similarity[leader, members].argmax()]] = number
+        members = [leader]
+        for member in members:
+            row = slice(*similarity.indptr[member : member + 2])
+            near, likeness = similarity.indices[row], similarity.data[row]
+            fits = (likeness >= threshold) & (labels[near] == labels[leader]) & (of_view[near] != of_view[member])
+            if not whole:
+                fits &= scores[near] >= LEAST_SHARE * scores[leader]
+            order = likeness if whole else scores[near]
+            near = near[fits][np.argsort(-order[fits], kind='stable')]
+            for index in near:
+                if group[index] < 0 and not _is_taken(index, members, of_view, similarity, threshold, whole):
+                    group[index] = number
+                    members.append(index)
+            if whole:
+                break
     return group
 
 
-def _leaders(scores: np.ndarray, group: np.ndarray):
+def _is_taken(
+    index: int, members: list[int], of_view: np.ndarray, similarity: csr_array, threshold: float, whole: bool
+) -> bool:
+    """Whether the view of a query has a member in a group already, or, of tiles, one in the same place."""
+    same = [member for member in members if of_view[member] == of_view[index]]
+    return any(whole or similarity[index, member] >= threshold for member in same)
+
+
+def _leaders(scores: np.ndarray, group: np.ndarray) -> Iterator[int]:
     """The best query without a group, as long as there is one."""
     for index in np.argsort(-scores, kind='stable'):
         if group[index] < 0:

@@ -92,7 +92,7 @@ def test_small_model_of_data_that_it_is_not_for(summaries, tmp_path: Path) -> No
     recipe = choose_recipe(summaries('instance'))
     boxes = [dataclasses.replace(summary, has_masks=False) for summary in summaries('instance')]
     for parts, kind in ((summaries('semantic'), 'semantic'), (boxes, 'detection')):
-        with pytest.raises(ValueError, match=f'the data are {kind}; leave out --small'):
+        with pytest.raises(ValueError, match=f'these are {kind} data; mmmaskdino data config without --small'):
             write_config(parts, TrainingPlan(small=recipe), tmp_path / 'own.py')
     with pytest.raises(ValueError, match='leave out --base or --small'):
         TrainingPlan(small=recipe, base=CONFIGS / BASES['instance'])

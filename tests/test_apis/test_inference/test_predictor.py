@@ -14,6 +14,7 @@ from mmseg.apis import MMSegInferencer
 from PIL import Image
 
 from mmmaskdino.apis import Failure, Limits, Predictor
+from mmmaskdino.apis.inference.predictor import map_ahead
 from mmmaskdino.datasets.files import DataError
 
 
@@ -209,7 +210,7 @@ def test_the_limits_reach_the_reader(model_files, make_image) -> None:
     with pytest.raises(DataError, match='70 x 50 pixels.*limit is 0.003'):
         predictor(cv2.imread(str(image)))
     raised = Predictor(*files, device='cpu', limits=Limits(max_megapixels=500))
-    assert raised._loader.max_pixels == 500_000_000
+    assert raised.loader.max_pixels == 500_000_000
 
 
 def test_what_the_network_gets_is_bounded(model_files, make_image) -> None:
@@ -287,3 +288,63 @@ def test_a_video_is_taken_frame_by_frame(panoptic, tmp_path: Path) -> None:
         panoptic(path)
     with pytest.raises(TypeError, match='got int'):
         next(panoptic.predict(7))
+
+
+def test_images_read_ahead_give_the_same_in_the_same_order(panoptic, make_image, tmp_path: Path) -> None:
+    sizes = [(40, 60), (64, 40), (40, 60), (48, 48), (40, 60), (64, 40)]
+    images = [make_image(f'{number}.png', size) for number, size in enumerate(sizes)]
+    images.insert(2, tmp_path / 'gone.png')
+    for batch_size in (1, 2):
+        expected = list(panoptic.predict(images, batch_size))
+        for result, other in zip(panoptic.predict(images, batch_size, workers=3), expected, strict=True):
+            assert result.name == other.name
+            if isinstance(other, Failure):
+                assert result == other and other.name.endswith('gone.png') and not other.is_internal
+            else:
+                assert torch.equal(result.sample.pred_instances.masks, other.sample.pred_instances.masks)
+                assert torch.equal(result.sample.pred_panoptic_seg.sem_seg, other.sample.pred_panoptic_seg.sem_seg)
+
+
+def test_batches_are_of_like_sizes(panoptic, make_image, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Padding may add a quarter, no more."""
+    batches = []
+    original = Predictor._predict
+    monkeypatch.setattr(Predictor, '_predict', lambda self, batch: batches.append(len(batch)) or original(self, batch))
+    sizes = [(64, 64), (64, 64), (64, 56), (20, 64), (64, 20), (64, 20)]
+    images = [make_image(f'{number}.png', size) for number, size in enumerate(sizes)]
+    assert len(list(panoptic.predict(images, batch_size=4))) == 6
+    assert batches == [3, 1, 2]
+
+
+def test_what_is_made_ahead_is_bounded() -> None:
+    taken, made = [], []
+    results = map_ahead(lambda item: made.append(item) or 2 * item, (taken.append(i) or i for i in range(9)), 2, 3)
+    assert next(results) == 0 and taken == [0, 1, 2, 3]
+    assert list(results) == [2 * i for i in range(1, 9)] and sorted(made) == list(range(9))
+    failing = map_ahead(lambda item: 1 // item, [1, 0, 1], 1, 1)
+    assert next(failing) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(failing)
+
+
+def test_settings_tell_predictors_apart(model_files, panoptic) -> None:
+    files = model_files('panoptic')
+    before = panoptic.settings()
+    assert Predictor(*files, device='cpu', score_thr=0.0).settings() == before
+    for options in (dict(score_thr=0.1), dict(kinds=['semantic']), dict(limits=Limits(9)), dict(tta=True)):
+        assert Predictor(*files, device='cpu', **options).settings() != before
+    other = {'test_dataloader.dataset.pipeline.0.imdecode_backend': 'pillow'}
+    assert Predictor(*files, device='cpu', score_thr=0.0, cfg_options=other).settings() != before
+
+
+def test_a_compiled_model_gives_the_same(model_files, make_image, panoptic) -> None:
+    image, compiled = make_image('a.png'), Predictor(*model_files('panoptic'), device='cpu', score_thr=0.0)
+    parts = []
+
+    def backend(graph, inputs):
+        parts.append(graph)
+        return graph.forward
+
+    compiled.compile(backend=backend)
+    assert torch.equal(compiled(image).sample.pred_instances.masks, panoptic(image).sample.pred_instances.masks)
+    assert len(parts) >= 3

@@ -215,3 +215,17 @@ def test_an_address(server: str) -> None:
             read_image(f'{server}/{path}', LOADER, Limits())
     with pytest.raises(DataError, match='cannot be fetched .*refused'):
         read_image('http://127.0.0.1:9/a.png', LOADER, Limits())
+
+
+def test_the_limit_of_pillow_comes_back_after_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are inside at the same time, and leave in the order of entering."""
+    from mmmaskdino.apis.inference.reading import _no_limit_of_pillow
+
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 7)
+    first, second = _no_limit_of_pillow(), _no_limit_of_pillow()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert Image.MAX_IMAGE_PIXELS is None
+    second.__exit__(None, None, None)
+    assert Image.MAX_IMAGE_PIXELS == 7

@@ -110,3 +110,18 @@ def test_groups_have_one_of_each_view_and_the_most_similar() -> None:
     similarity = np.array([[1, 1, 0.7, 0.9], [1, 1, 0.8, 0.6], [0.7, 0.8, 1, 1], [0.9, 0.6, 1, 1]])
     assert group_queries(scores, labels, of_view, similarity, 0.5).tolist() == [0, 1, 1, 0]
     assert group_queries(scores, labels, of_view, similarity, 0.95).tolist() == [0, 3, 1, 2]
+
+
+def test_groups_of_tiles_go_on_and_take_parts_but_no_doubles() -> None:
+    """Tiles 0, 1, 2 in a row: the object of query 0 goes on in 1 and 2 (two parts), and 4; 3 is a poor double of 1."""
+    scores = np.array([0.9, 0.8, 0.7, 0.3, 0.6])
+    of_view, labels = np.array([0, 1, 1, 1, 2]), np.zeros(5, int)
+    similarity = np.eye(5)
+    for first, second, value in ((0, 1, 0.7), (0, 2, 0.6), (0, 3, 0.9), (1, 3, 0.8), (2, 4, 0.6)):
+        similarity[first, second] = similarity[second, first] = value
+    assert group_queries(scores, labels, of_view, similarity, 0.5, whole=False).tolist() == [0, 0, 0, 1, 0]
+    scores[3] = 0.5  # good enough, but in the place of query 1
+    assert group_queries(scores, labels, of_view, similarity, 0.5, whole=False).tolist() == [0, 0, 0, 1, 0]
+    similarity[1, 3] = similarity[3, 1] = 0.1  # a part of its own
+    assert group_queries(scores, labels, of_view, similarity, 0.5, whole=False).tolist() == [0, 0, 0, 0, 0]
+    assert group_queries(scores, labels, of_view, similarity, 0.5).tolist() == [0, 1, 2, 0, 2]
