@@ -25,7 +25,12 @@ def decode_color(content: bytes) -> np.ndarray | None:
 
 
 def decode_with_pillow(content: bytes) -> np.ndarray | None:
-    """The same for formats that Pillow knows and this build of OpenCV does not, such as AVIF."""
+    """The same for formats that Pillow knows and this build of OpenCV does not, such as AVIF.
+
+    A JPEG or PNG that OpenCV rejects is damaged, even where Pillow makes something of it.
+    """
+    if content.startswith((JPEG_START, PNG_START)):
+        return None
     try:
         with Image.open(io.BytesIO(content)) as image:
             if image.mode in ('I', 'F') or image.mode.startswith('I;'):

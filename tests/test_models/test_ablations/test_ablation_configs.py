@@ -65,6 +65,10 @@ MEANINGS = {
     'box-prior': {'box_prior': (ABSENT, 'BoxPrior')},
     'points-in-boxes': {'criterion.box_point_share': (ABSENT, 0.5), 'model.test_cfg.box_margin': (ABSENT, 0.1)},
     'mask-weight-2': {'criterion.loss_mask.loss_weight': (5, 2), 'criterion.loss_dice.loss_weight': (5, 2)},
+    'stable-matching': {
+        'criterion.loss_cls.type': ('QueryFocalLoss', 'PositionSupervisedFocalLoss'),
+        'criterion.assigner.match_costs': (COSTS, [('PositionModulatedFocalCost', 4), *COSTS[1:]]),
+    },
     'cut-starts': {'query_init.initial_boxes': (MASK_ENHANCED, 'cut')},
     'mask-matching-weight-2': {
         'criterion.assigner.match_costs': (COSTS, [*COSTS[:3], ('PointBCECost', 2), ('PointDiceCost', 2)])
