@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -75,7 +75,7 @@ class Parser(argparse.ArgumentParser):
         """As argparse's; parsers of actions, as of `data check`, leave what they do not know to the outermost."""
         namespace, unknown = self.parse_known_args(args, namespace)
         if unknown:
-            options = list(_options(self))
+            options = sorted({*_options(self, vars(namespace).values())} - {'-h', '--help'})
             names = (text.partition('=')[0] for text in unknown if text.startswith('-'))
             hints = (_did_you_mean(name, options) for name in names)
             self.error(f'unrecognized arguments: {" ".join(unknown)}{next(filter(None, hints), "")}')
@@ -206,12 +206,14 @@ def _module(command: str) -> ModuleType:
     return importlib.import_module(f'mmmaskdino.cli.{command}')
 
 
-def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
+def _options(parser: argparse.ArgumentParser, chosen: Collection[Any]) -> Iterator[str]:
+    """Options of a parser and of the parsers of its actions that are chosen."""
     for action in parser._actions:
         yield from action.option_strings
         if isinstance(action, argparse._SubParsersAction):
-            for part in action.choices.values():
-                yield from _options(part)
+            for name, part in action.choices.items():
+                if name in chosen:
+                    yield from _options(part, chosen)
 
 
 def _did_you_mean(name: str, known: Sequence[str]) -> str:

@@ -183,6 +183,8 @@ def _predict(args: argparse.Namespace, number: int | None) -> int:
             tiles=args.tiles,
             overlap=args.overlap,
         )
+        if is_first():
+            _warn_without_effect(args, predictor)
         if args.tiles is not None and is_first():
             predictor.on_tile = _tile_progress()
         if args.compile:
@@ -204,6 +206,18 @@ def _predict(args: argparse.Namespace, number: int | None) -> int:
     if is_first():
         _print_summary(summary, predictor, args.out)
     return int(bool(summary.failures))
+
+
+def _warn_without_effect(args: argparse.Namespace, predictor: Predictor) -> None:
+    """Say that a threshold of instances changes no picture of panoptic segments."""
+    drawn = args.draw or next(kind for kind in KINDS if kind in predictor.kinds)
+    if args.score_thr is None or 'instances' in (drawn, *args.save) or 'instances' not in predictor.kinds:
+        return
+    other = ' or use --object-mask-thr' * (drawn == 'panoptic')
+    print(
+        f'note: --score-thr applies to instances, and the pictures show {drawn} results: add --draw instances{other}',
+        file=sys.stderr,
+    )
 
 
 def _tile_progress() -> Callable[[int, int], None]:
@@ -245,7 +259,9 @@ def _print_summary(summary: Summary, predictor: Predictor, out: str) -> None:
         shown = ', '.join(summary.others[:10]) + (', ...' if len(summary.others) > 10 else '')
         print(f'note: {len(summary.others)} file(s) are no images by their suffix: {printable(shown)}', file=sys.stderr)
     if summary.num_empty:
-        hint = '; a lower --score-thr shows less certain objects' * ('instances' in predictor.kinds)
+        options = dict(panoptic='--object-mask-thr', instances='--score-thr')  # of the first result, which is counted
+        option = options.get(next(kind for kind in KINDS if kind in predictor.kinds))
+        hint = f'; a lower {option} shows less certain objects' if option else ''
         print(f'note: nothing was found in {summary.num_empty} image(s){hint}', file=sys.stderr)
     for remark in summary.remarks:
         print(f'note: {printable(remark)}', file=sys.stderr)

@@ -77,6 +77,7 @@ def test_wrong_command_lines(argv: list[str], capsys: pytest.CaptureFixture) -> 
             ['data', 'config', 'pets', '--out', 'a.py', '--gpu_memory', '8'],
             '--gpu_memory 8; did you mean --gpu-memory?',
         ),
+        (['data', 'config', 'pets', '--out', 'a.py', '--model', 'small'], 'unrecognized arguments: --model small\n'),
     ],
 )
 def test_mistyped_words(argv: list[str], message: str, capsys: pytest.CaptureFixture) -> None:
