@@ -28,11 +28,13 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmmaskdino.cli.arguments import (
+    DEFAULT_MODEL,
     add_config_options,
     add_device_argument,
     add_model_arguments,
@@ -42,8 +44,9 @@ from mmmaskdino.cli.arguments import (
     chosen_model,
 )
 from mmmaskdino.cli.faults import faults_as_messages
-from mmmaskdino.cli.messages import errors_as_messages
+from mmmaskdino.cli.messages import CommandError, errors_as_messages
 from mmmaskdino.devices import check_name
+from mmmaskdino.hub import FetchError
 from mmmaskdino.plain_text import printable
 
 if TYPE_CHECKING:
@@ -139,7 +142,7 @@ def check_arguments(args: argparse.Namespace) -> None:
     """Find what is to be predicted; reject what is not there, and results that are."""
     from mmmaskdino.apis.inference.sources import check_replaced, find_images, result_folders
 
-    with errors_as_messages(ValueError, OSError):
+    with errors_as_messages(ValueError, OSError), _other_models_named(args):
         check_name(args.device)
         check_tiles_arguments(args)
         args.found = find_images(args.sources, result_folders(Path(args.out)))
@@ -147,6 +150,19 @@ def check_arguments(args: argparse.Namespace) -> None:
         if args.format == 'parquet' and importlib.util.find_spec('pyarrow') is None:
             raise ValueError('--format parquet needs pyarrow: pip install "mmmaskdino[parquet]"')
         chosen_model(args)
+
+
+@contextmanager
+def _other_models_named(args: argparse.Namespace) -> Iterator[None]:
+    """Where the default model cannot be fetched, say how to name another."""
+    try:
+        yield
+    except FetchError as error:
+        if args.model or args.config or args.weights:
+            raise
+        raise CommandError(
+            f'{error}\nno model was named, so {DEFAULT_MODEL} was taken; one of your own: --model work_dirs/NAME'
+        ) from error
 
 
 def run(args: argparse.Namespace) -> int:
@@ -165,7 +181,7 @@ def _predict(args: argparse.Namespace, number: int | None) -> int:
     from mmmaskdino.progress import progress_callback
 
     wanted = {*args.save, args.draw} - {'pictures', None}
-    with errors_as_messages(ValueError, OSError):
+    with errors_as_messages(ValueError, OSError), _other_models_named(args):
         predictor = Predictor(
             *chosen_model(args),
             device=args.device if args.device or number is None else nth_device(number),
