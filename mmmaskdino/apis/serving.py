@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Literal, NamedTuple
 
 from fastapi import FastAPI, HTTPException, Request, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, RedirectResponse
 from PIL import Image
 
 from mmmaskdino.apis.inference import Failure, Prediction, Predictor
@@ -148,6 +148,10 @@ def build_service(predictor: Predictor, limits: ServiceLimits | None = None) -> 
         worker.close()
 
     app = FastAPI(title='Mask DINO', version=__version__, lifespan=lifespan)
+
+    @app.get('/', include_in_schema=False)
+    def root() -> Response:
+        return RedirectResponse('/docs')
 
     @app.get('/health')
     def health() -> Response:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from mmmaskdino.cli.messages import CommandError
 from mmmaskdino.plain_text import printable
@@ -47,11 +48,38 @@ mmmaskdino COMMAND --help shows the options of a command. A first round with one
   mmmaskdino data check data/pets
   mmmaskdino data config data/pets --out pets.py
   mmmaskdino train pets.py
-  mmmaskdino test pets.py work_dirs/pets/iter_5000.pth
-  mmmaskdino predict photos/ --config pets.py --weights work_dirs/pets/iter_5000.pth --out results
+  mmmaskdino test pets.py work_dirs/pets
+  mmmaskdino predict photos/ --model work_dirs/pets
 
 Exit status: 0 done, 1 failed or something was found wrong, 2 the command line is wrong, 130 interrupted.
 """
+
+
+# What other programs call it.
+KNOWN_ELSEWHERE = {
+    '--conf': '--score-thr',
+    '--threshold': '--score-thr',
+    '--checkpoint': '--weights',
+    '--project': '--out',
+    '--name': '--out',
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that says what a mistyped option may mean and takes no abbreviations: `--conf 0.5` is no `--config`."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_abbrev=False, **kwargs)
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> argparse.Namespace:
+        """As argparse's; parsers of actions, as of `data check`, leave what they do not know to the outermost."""
+        namespace, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            options = sorted({*_options(self, vars(namespace).values())} - {'-h', '--help'})
+            names = (text.partition('=')[0] for text in unknown if text.startswith('-'))
+            hints = (_did_you_mean(name, options) for name in names)
+            self.error(f'unrecognized arguments: {" ".join(unknown)}{next(filter(None, hints), "")}')
+        return namespace
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,15 +96,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             command line has been explained.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog='mmmaskdino',
         description='Mask DINO for object detection, instance, panoptic and semantic segmentation.',
         epilog=_command_list() + EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument('--version', action='version', version=f'mmmaskdino {__version__}')
-    parser.add_argument('command', choices=[*COMMANDS, *TOOLS], metavar='COMMAND', help='one of those below')
+    parser.add_argument('command', metavar='COMMAND', help='one of those below')
+    if not argv:
+        parser.print_help(sys.stderr)
+        parser.exit(2)
     command = parser.parse_args(argv[:1]).command
+    if command not in (*COMMANDS, *TOOLS):
+        parser.error(f'there is no command {command}{_did_you_mean(command, [*COMMANDS, *TOOLS])}')
     run = run_tool if command in TOOLS else run_command
     return run(command, argv[1:], f'mmmaskdino {command}')
 
@@ -147,9 +180,7 @@ def build_parser(command: str, prog: str | None = None) -> argparse.ArgumentPars
         prog: Name in front of messages; None for the script's.
     """
     module = _module(command)
-    parser = argparse.ArgumentParser(
-        prog=prog, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog=prog, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     module.add_arguments(parser)
     return parser
 
@@ -173,6 +204,23 @@ def load_package() -> ModuleType:
 
 def _module(command: str) -> ModuleType:
     return importlib.import_module(f'mmmaskdino.cli.{command}')
+
+
+def _options(parser: argparse.ArgumentParser, chosen: Collection[Any]) -> Iterator[str]:
+    """Options of a parser and of the parsers of its actions that are chosen."""
+    for action in parser._actions:
+        yield from action.option_strings
+        if isinstance(action, argparse._SubParsersAction):
+            for name, part in action.choices.items():
+                if name in chosen:
+                    yield from _options(part, chosen)
+
+
+def _did_you_mean(name: str, known: Sequence[str]) -> str:
+    from mmmaskdino.hub.table import did_you_mean  # takes a moment, which only errors need
+
+    other = KNOWN_ELSEWHERE.get(name)
+    return f'; did you mean {other}?' if other in known else did_you_mean(name, known)
 
 
 def _command_list() -> str:

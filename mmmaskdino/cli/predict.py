@@ -28,11 +28,13 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmmaskdino.cli.arguments import (
+    DEFAULT_MODEL,
     add_config_options,
     add_device_argument,
     add_model_arguments,
@@ -42,8 +44,9 @@ from mmmaskdino.cli.arguments import (
     chosen_model,
 )
 from mmmaskdino.cli.faults import faults_as_messages
-from mmmaskdino.cli.messages import errors_as_messages
+from mmmaskdino.cli.messages import CommandError, errors_as_messages
 from mmmaskdino.devices import check_name
+from mmmaskdino.hub import FetchError
 from mmmaskdino.plain_text import printable
 
 if TYPE_CHECKING:
@@ -139,7 +142,7 @@ def check_arguments(args: argparse.Namespace) -> None:
     """Find what is to be predicted; reject what is not there, and results that are."""
     from mmmaskdino.apis.inference.sources import check_replaced, find_images, result_folders
 
-    with errors_as_messages(ValueError, OSError):
+    with errors_as_messages(ValueError, OSError), _other_models_named(args):
         check_name(args.device)
         check_tiles_arguments(args)
         args.found = find_images(args.sources, result_folders(Path(args.out)))
@@ -147,6 +150,19 @@ def check_arguments(args: argparse.Namespace) -> None:
         if args.format == 'parquet' and importlib.util.find_spec('pyarrow') is None:
             raise ValueError('--format parquet needs pyarrow: pip install "mmmaskdino[parquet]"')
         chosen_model(args)
+
+
+@contextmanager
+def _other_models_named(args: argparse.Namespace) -> Iterator[None]:
+    """Where the default model cannot be fetched, say how to name another."""
+    try:
+        yield
+    except FetchError as error:
+        if args.model or args.config or args.weights:
+            raise
+        raise CommandError(
+            f'{error}\nno model was named, so {DEFAULT_MODEL} was taken; one of your own: --model work_dirs/NAME'
+        ) from error
 
 
 def run(args: argparse.Namespace) -> int:
@@ -165,7 +181,7 @@ def _predict(args: argparse.Namespace, number: int | None) -> int:
     from mmmaskdino.progress import progress_callback
 
     wanted = {*args.save, args.draw} - {'pictures', None}
-    with errors_as_messages(ValueError, OSError):
+    with errors_as_messages(ValueError, OSError), _other_models_named(args):
         predictor = Predictor(
             *chosen_model(args),
             device=args.device if args.device or number is None else nth_device(number),
@@ -183,6 +199,8 @@ def _predict(args: argparse.Namespace, number: int | None) -> int:
             tiles=args.tiles,
             overlap=args.overlap,
         )
+        if is_first():
+            _warn_without_effect(args, predictor)
         if args.tiles is not None and is_first():
             predictor.on_tile = _tile_progress()
         if args.compile:
@@ -204,6 +222,18 @@ def _predict(args: argparse.Namespace, number: int | None) -> int:
     if is_first():
         _print_summary(summary, predictor, args.out)
     return int(bool(summary.failures))
+
+
+def _warn_without_effect(args: argparse.Namespace, predictor: Predictor) -> None:
+    """Say that a threshold of instances changes no picture of panoptic segments."""
+    drawn = args.draw or next(kind for kind in KINDS if kind in predictor.kinds)
+    if args.score_thr is None or 'instances' in (drawn, *args.save) or 'instances' not in predictor.kinds:
+        return
+    other = ' or use --object-mask-thr' * (drawn == 'panoptic')
+    print(
+        f'note: --score-thr applies to instances, and the pictures show {drawn} results: add --draw instances{other}',
+        file=sys.stderr,
+    )
 
 
 def _tile_progress() -> Callable[[int, int], None]:
@@ -245,7 +275,9 @@ def _print_summary(summary: Summary, predictor: Predictor, out: str) -> None:
         shown = ', '.join(summary.others[:10]) + (', ...' if len(summary.others) > 10 else '')
         print(f'note: {len(summary.others)} file(s) are no images by their suffix: {printable(shown)}', file=sys.stderr)
     if summary.num_empty:
-        hint = '; a lower --score-thr shows less certain objects' * ('instances' in predictor.kinds)
+        options = dict(panoptic='--object-mask-thr', instances='--score-thr')  # of the first result, which is counted
+        option = options.get(next(kind for kind in KINDS if kind in predictor.kinds))
+        hint = f'; a lower {option} shows less certain objects' if option else ''
         print(f'note: nothing was found in {summary.num_empty} image(s){hint}', file=sys.stderr)
     for remark in summary.remarks:
         print(f'note: {printable(remark)}', file=sys.stderr)

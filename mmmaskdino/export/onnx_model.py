@@ -85,7 +85,7 @@ class OnnxModel:
         image, canvas = results['img'], self.metadata['input_size']
         target = canvas[::-1] if canvas else self.metadata['resize']
         size = fitted(image.shape[1::-1], target, is_canvas=canvas is not None)
-        results['img'] = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))
+        results['img'] = np.array(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR))  # one to write to
         results['img_shape'] = size[::-1]
         return results
 

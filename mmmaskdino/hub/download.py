@@ -199,7 +199,7 @@ def _receive_patiently(address: str, part: Path, size: int | None) -> None:
             problem = error
             if isinstance(getattr(error, 'reason', None), socket.gaierror):  # no such name, or no network at all
                 break
-    raise FetchError(f'{problem} ({attempt + 1} attempts)') from problem
+    raise FetchError(f'{problem} ({attempt + 1} attempt{"s" * bool(attempt)})') from problem
 
 
 def _receive(address: str, part: Path, size: int | None) -> None:

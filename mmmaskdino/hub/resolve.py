@@ -95,6 +95,8 @@ def _resolve_alone(model: str) -> ModelFiles:
     name = model.removeprefix(SCHEME).removesuffix('.py')
     if path.is_file() or name not in read_table() and name in shipped_configs():
         raise ValueError(f'{model} is a config, and there are no weights of its name: give weights as well')
+    if len(Path(name).parts) > 1:
+        raise ValueError(f'{model}: no such file or folder')
     return _of_entry(find_entry(model))
 
 

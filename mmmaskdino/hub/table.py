@@ -6,7 +6,7 @@ import difflib
 import importlib.metadata
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -125,14 +125,23 @@ def find_entry(name: str) -> Entry:
     """
     table, plain = read_table(), name.removeprefix(SCHEME)
     if plain not in table:
-        raise ValueError(f'no model has the name {plain} (`mmmaskdino models` lists all){did_you_mean(plain, table)}')
+        words = _words(plain)
+        hint = did_you_mean(plain, table) or _suggestion([known for known in table if words <= _words(known)][:3])
+        raise ValueError(f'no model has the name {plain} (`mmmaskdino models` lists all){hint}')
     return table[plain]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a message about a name that does not exist; empty where none is close."""
-    matches = difflib.get_close_matches(name, sorted(known), n=3)
-    return f'; did you mean {" or ".join(matches)}?' if matches else ''
+    return _suggestion(difflib.get_close_matches(name, sorted(known), n=3))
+
+
+def _suggestion(names: Sequence[str]) -> str:
+    return f'; did you mean {" or ".join(names)}?' if names else ''
+
+
+def _words(name: str) -> set[str]:
+    return set(re.split(r'[\W_]+', name.lower()))
 
 
 def _entry(name: str, values: dict[str, Any], path: Path) -> Entry:

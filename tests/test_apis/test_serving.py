@@ -111,6 +111,8 @@ def test_health_and_description(port: int, predictor: Predictor) -> None:
     health = json.loads(ask(port, '/health').body)
     assert health['status'] == 'ok' and health['classes'] == list(predictor.dataset_meta['classes'])
     assert b'swagger' in ask(port, '/docs').body
+    answer = ask(port, '/')  # what people open in a browser: on to the description
+    assert answer.status == 307
     operation = json.loads(ask(port, '/openapi.json').body)['paths']['/predict']['post']
     assert 'application/octet-stream' in operation['requestBody']['content']
     assert {'200', '400', '408', '413', '500', '503', '504'} <= set(operation['responses'])

@@ -66,6 +66,26 @@ def test_wrong_command_lines(argv: list[str], capsys: pytest.CaptureFixture) -> 
     assert 'usage: mmmaskdino' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ('argv', 'message'),
+    [
+        (['predikt', 'a.jpg'], 'there is no command predikt; did you mean predict'),
+        (['predict', 'a.jpg', '--conf', '0.5'], 'unrecognized arguments: --conf 0.5; did you mean --score-thr?'),
+        (['predict', 'a.jpg', '--weigths=a.pth'], 'unrecognized arguments: --weigths=a.pth; did you mean --weights?'),
+        (['data', 'check', 'pets', '--an', 'a.json'], 'unrecognized arguments: --an a.json'),
+        (
+            ['data', 'config', 'pets', '--out', 'a.py', '--gpu_memory', '8'],
+            '--gpu_memory 8; did you mean --gpu-memory?',
+        ),
+        (['data', 'config', 'pets', '--out', 'a.py', '--model', 'small'], 'unrecognized arguments: --model small\n'),
+    ],
+)
+def test_mistyped_words(argv: list[str], message: str, capsys: pytest.CaptureFixture) -> None:
+    """There are no abbreviations: `--conf 0.5`, as it is written elsewhere, is not taken for `--config 0.5`."""
+    assert stopped(*argv) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_what_a_person_can_fix_is_one_message() -> None:
     assert stopped('train', 'toy.py') == 'mmmaskdino train: config file toy.py does not exist'
     assert 'checkpoint toy.pth does not exist' in stopped('test', __file__, 'toy.pth')

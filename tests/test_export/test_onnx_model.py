@@ -91,6 +91,8 @@ def test_a_fixed_size(exported) -> None:
     predictor = Predictor(exported('panoptic', 'raw', (64, 96))[2])
     for size in ((80, 50), (50, 80), (300, 20)):
         assert predictor(photo(size)).sample.pred_sem_seg.sem_seg.shape == (1, *size)
+    resized = predictor.model.resize(dict(img=photo((80, 50))))['img']
+    assert resized.flags.writeable, 'torch warns of arrays that are not'
 
 
 def test_what_cannot_be(exported, tmp_path: Path) -> None:

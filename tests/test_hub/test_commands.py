@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
+import socket
+import urllib.error
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +89,28 @@ def test_wrong_model_options_are_said_at_once(photo: Path) -> None:
     assert 'either --model or --config' in stopped('predict', 'photo.jpg', '--model', 'a', '--config', 'b')
     assert 'did you mean maskdino_r50_coco_panoptic' in stopped('predict', 'photo.jpg', '--model', 'maskdino_r50_coco')
     assert 'did you mean' in stopped('test', 'maskdino_r50_coco_panoptik')
+
+
+@pytest.mark.parametrize('is_offline', [False, True])
+def test_a_prediction_without_network_says_what_else_there_is(
+    is_offline: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if is_offline:
+        monkeypatch.setenv('MMMASKDINO_OFFLINE', '1')
+
+    def no_network(*_: object, **__: object) -> None:
+        raise urllib.error.URLError(socket.gaierror(-2, 'Name or service not known'))
+
+    monkeypatch.setattr('mmmaskdino.hub.download._receive', no_network)
+    image = tmp_path / 'a.png'
+    Image.new('RGB', (40, 30)).save(image)
+    message = stopped('predict', str(image), '--out', str(tmp_path / 'out'), '--device', 'cpu')
+    assert message.count('pq53.0.pth is not on this disk') == 1
+    assert message.endswith(
+        'no model was named, so maskdino_r50_coco_panoptic was taken; one of your own: --model work_dirs/NAME'
+    )
+    named = stopped('predict', str(image), '--out', str(tmp_path / 'out'), '--model', 'maskdino_r50_coco_panoptic')
+    assert 'pq53.0.pth is not on this disk' in named and 'no model was named' not in named
 
 
 def test_a_training_without_network_says_what_else_there_is(

@@ -46,6 +46,9 @@ def test_options_of_the_table_belong_to_its_config() -> None:
     ('model', 'message'),
     [
         ('maskdino_r50_coco_panoptik', 'no model has the name .* did you mean maskdino_r50_coco_panoptic'),
+        ('r50_panoptic', 'no model has the name r50_panoptic .* did you mean maskdino_r50_coco_panoptic.$'),
+        ('0.5', 'no model has the name 0.5 .`mmmaskdino models` lists all.$'),
+        ('work_dirs/nothing', '^work_dirs/nothing: no such file or folder$'),
         ('maskdino_r50_lvis_instance', 'is a config, and there are no weights of its name'),
         ('dino_r50_coco_12e', 'no whole model .detection pre-training.: .* load_from=maskdino://dino_r50_coco_12e'),
         ('resnet50_imagenet', 'init_cfg.checkpoint=maskdino://resnet50_imagenet'),

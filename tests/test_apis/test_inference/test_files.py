@@ -259,6 +259,23 @@ def test_a_line_says_what_is_in_each_image(model_files, make_image, tmp_path: Pa
     assert capsys.readouterr().out.startswith('2 image(s) done')
 
 
+def test_a_threshold_that_changes_no_picture_is_said(model_files, make_image, tmp_path: Path, capsys) -> None:
+    """Panoptic segments have a threshold of their own."""
+    files = model_files('panoptic')
+    argv = ['predict', make_image('a.png'), '--config', files.config, '--weights', files.weights, '--device', 'cpu']
+    argv = [str(word) for word in [*argv, '--out', tmp_path / 'out', '--overwrite']]
+    note = '--score-thr applies to instances, and the pictures show panoptic results'
+    for options, is_said in (
+        (['--score-thr', '0.9'], True),
+        (['--score-thr', '0.9', '--draw', 'instances'], False),
+        ([], False),
+    ):
+        assert main([*argv, *options]) == 0
+        assert (note in capsys.readouterr().err) == is_said
+    assert main([*argv, '--object-mask-thr', '1']) == 0
+    assert 'nothing was found in 1 image(s); a lower --object-mask-thr' in capsys.readouterr().err
+
+
 def test_a_pixel_phone_photograph_works_with_the_defaults(model_files, tmp_path: Path, capsys) -> None:
     """108 megapixels, and a model whose test pipeline does not resize: one note."""
     files = model_files('panoptic')
