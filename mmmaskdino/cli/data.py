@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
 
 def report(args: argparse.Namespace) -> int:
     """Print what is in the dataset and what is wrong with it."""
-    from mmmaskdino.apis.data import draw_summaries, find_differences, find_splits, format_summary
+    from mmmaskdino.apis.data import draw_summaries, find_differences, find_doubled_parts, find_splits, format_summary
     from mmmaskdino.plain_text import printable
 
     splits = find_splits(args.path, args.kind)
@@ -117,7 +117,8 @@ def report(args: argparse.Namespace) -> int:
     for summary in summaries:
         print('\n' + printable(format_summary(summary)))
     between = find_differences(summaries)
-    lines = [f'problem: {problem}' for problem in between] + [f'note: {note}' for note in _unused_classes(summaries)]
+    notes = find_doubled_parts(summaries) + _unused_classes(summaries)
+    lines = [f'problem: {problem}' for problem in between] + [f'note: {note}' for note in notes]
     if lines:
         print('\n' + printable('\n'.join(lines)))
     picture = Path(args.picture or f'work_dirs/data_check/{args.path.resolve().stem}.png')
