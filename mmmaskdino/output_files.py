@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -52,8 +53,11 @@ class OutputFolder:
 
 
 def partial_path(path: Path) -> Path:
-    """Where a file is written until it is complete; short, since its own name may have the greatest length."""
-    return path.with_name(f'.{os.getpid()}.partial{path.suffix}')
+    """Where a file is written until it is complete; short, since its own name may have the greatest length.
+
+    The name is of this call alone: processes that share a folder may have the same number, on several machines.
+    """
+    return path.with_name(f'.{uuid.uuid4().hex[:16]}.partial{path.suffix}')
 
 
 def result_names(file_names: Sequence[str], source: str) -> list[str]:

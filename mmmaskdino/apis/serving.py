@@ -98,7 +98,12 @@ class Batcher:
 
     def close(self) -> None:
         """End the thread when all that waits is done."""
-        self._waiting.put(None)
+        while self._thread.is_alive():  # else nothing takes from the queue any more
+            try:
+                self._waiting.put(None, timeout=1)
+                break
+            except queue.Full:
+                continue
         self._thread.join()
 
     def _run(self) -> None:

@@ -31,6 +31,8 @@ OPTIONAL = {
     'openvino': ('checking exported models in OpenVINO', EXPORT),
     'pyarrow': ('result files in Parquet', 'pip install "mmmaskdino[parquet]"'),
     'ray': ('prediction on a cluster', 'pip install "mmmaskdino[ray]"'),
+    'tifffile': ('reading large TIFF images in parts', 'pip install "mmmaskdino[scenes]"'),
+    'huggingface_hub': ('models of the Hugging Face Hub', 'pip install "mmmaskdino[hub]"'),
     'fastapi': ('mmmaskdino serve', 'pip install "mmmaskdino[serve]"'),
     'gradio': ('the page to try a model', 'pip install "mmmaskdino[page]"'),
     'tensorboard': ('curves of a training in TensorBoard', 'pip install "mmmaskdino[tensorboard]"'),

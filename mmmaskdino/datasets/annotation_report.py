@@ -63,18 +63,6 @@ class AnnotationReport:
         """
         self._errors.setdefault(message, [])
 
-    def image_error(self, message: str, images: Iterable[Hashable]) -> None:
-        """Note a defect that would not be there without some images: it must be fixed, or they are left out.
-
-        Args:
-            message: As of :meth:`error`.
-            images: The images, by id or path.
-        """
-        if not self.leaves_out:
-            self.error(message)
-        for image in images if self.leaves_out else ():
-            self.left_out.setdefault(image, []).append(message)
-
     def fault(
         self,
         fault: str,

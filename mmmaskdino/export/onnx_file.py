@@ -23,7 +23,6 @@ from .network import INPUTS, STRIDE, ExportedNetwork
 
 OPSET = 17
 MIN_OPSET = 16  # the first with GridSample
-MAX_BYTES = 2**31  # of a protobuf message, so of a file with its weights inside
 
 
 def write_onnx(

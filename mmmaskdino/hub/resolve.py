@@ -83,8 +83,11 @@ def _resolve_alone(model: str) -> ModelFiles:
     path = Path(model).expanduser()
     if path.is_dir():
         if (path / PUBLISHED).is_file():
-            (entry,) = read_table_file(path / PUBLISHED).values()
-            return _of_entry(entry)
+            entries = read_table_file(path / PUBLISHED)
+            if len(entries) != 1:
+                names = ', '.join(entries) or 'none'
+                raise ValueError(f'{path / PUBLISHED} of a published folder must hold one model, it has {names}')
+            return _of_entry(*entries.values())
         weights, remark = find_weights(model)
         return ModelFiles(_config_in(path), weights, {}, remark)
     if path.suffix != '.py' and path.is_file() or path.suffix in SUFFIXES or _has_scheme(model):

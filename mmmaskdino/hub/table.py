@@ -145,6 +145,8 @@ def _entry(name: str, values: dict[str, Any], path: Path) -> Entry:
         raise ValueError(f'table of models {path}, {name}: {wrong}; the values are {", ".join(Entry._fields[1:])}')
     if values['task'] not in TASKS:
         raise ValueError(f'table of models {path}, {name}: task is {values["task"]!r}, expected one of {TASKS}')
+    if isinstance(values.get('mirrors', ()), str):
+        raise ValueError(f'table of models {path}, {name}: mirrors must be a list of addresses, got a text')
     address = values['address']
     values['mirrors'] = (*([urljoin(mirror, address)] if mirror else []), *values.get('mirrors', ()))
     values['address'] = urljoin(base, address) if base else _absolute(address, path)

@@ -13,7 +13,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -205,6 +205,19 @@ def test_what_waits_goes_together_and_a_fault_ends_nothing() -> None:
     assert rest[4].result(30) == 1 and batcher.is_alive
     batcher.close()
     assert stub.batches == [1, 3, 1] and not batcher.is_alive
+
+
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
+def test_the_end_does_not_wait_for_a_thread_that_is_gone() -> None:
+    class Dying:
+        def predict(self, images: list, batch_size: int) -> Iterator[int]:
+            raise SystemExit
+
+    batcher = Batcher(Dying(), batch_size=1, max_waiting=1)
+    batcher.submit(b'a')
+    batcher._thread.join(30)
+    batcher._waiting.put_nowait((b'b', Future()))  # nobody takes it
+    batcher.close()
 
 
 def test_limits_of_time_and_of_waiting(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import yaml
 
 from mmmaskdino.apis.testing import METRICS
 from mmmaskdino.converters import KINDS
-from mmmaskdino.hub import find_entry, read_table
+from mmmaskdino.hub import find_entry, read_table, resolve_model
 from mmmaskdino.hub.table import PRETRAINING, TASKS, shipped_configs
 
 TABLE = read_table()
@@ -62,6 +62,19 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         return path
 
     return write
+
+
+def test_mirrors_are_a_list(write) -> None:
+    write(dict(models=dict(own=dict(address='own.pth', task='semantic', mirrors='https://example.org/own.pth'))))
+    with pytest.raises(ValueError, match='own: mirrors must be a list of addresses, got a text'):
+        read_table()
+
+
+def test_a_published_folder_has_one_model(write, tmp_path: Path) -> None:
+    own = dict(address='own.pth', task='semantic')
+    write(dict(models=dict(own=own, other=own)), 'models.yml')
+    with pytest.raises(ValueError, match='must hold one model, it has other, own'):
+        resolve_model(tmp_path)
 
 
 def test_a_file_of_ones_own(write, tmp_path: Path) -> None:

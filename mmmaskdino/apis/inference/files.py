@@ -136,7 +136,10 @@ def predict_files(
             if result_format == 'coco' and set(save) & {'instances', 'panoptic'}:
                 settings['images in'] = found.root and str(found.root)  # the names in the files are relative to it
             journal.open(settings, overwrite)
-            missing = [file for file in found.files if _is_missing(journal, out, file)]
+            own_files = set(save) & (
+                {'pictures'} if result_format == 'parquet' else {'pictures', 'panoptic', 'semantic'}
+            )
+            missing = [file for file in found.files if _is_missing(journal, out, file, own_files)]
             num_before = len(found.files) - len(missing)
             return _Plan(missing, len(found.files) == 1, journal.next_run())
 
@@ -347,8 +350,8 @@ def _frames(video: Video, file: ImageFile) -> Iterator[_Task]:
         yield before._replace(job=before.job._replace(is_last=True))
 
 
-def _is_missing(journal: Journal, out: Path, file: ImageFile) -> bool:
-    """Whether a run has to predict for an image or video.
+def _is_missing(journal: Journal, out: Path, file: ImageFile, own_files: set[str]) -> bool:
+    """Whether a run has to predict for an image or video; `own_files` are the results of which each image has a file.
 
     Raises:
         FileExistsError: Another image of this name has results.
@@ -363,7 +366,16 @@ def _is_missing(journal: Journal, out: Path, file: ImageFile) -> bool:
             f'{out} has results of another image of the name {file.name}: {head.path}, and now {_path_of(file)}. To '
             'replace all results, add --overwrite (overwrite=True); to keep both, choose another folder (--out)'
         )
-    return stamp != head.stamp
+    return stamp != head.stamp or not all((out / name).exists() for name in _names(file, own_files))
+
+
+def _names(file: ImageFile, own_files: set[str]) -> Iterator[str]:
+    """Of the files that an image has to itself; of a video its film, and not the maps of each frame."""
+    for kind in sorted(own_files):
+        if kind == 'pictures':
+            yield picture_name(file.name, file.is_video)
+        elif not file.is_video:
+            yield f'{kind}/{file.name}.png'
 
 
 def _path_of(file: ImageFile) -> str:

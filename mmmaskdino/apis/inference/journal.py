@@ -11,7 +11,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -21,6 +21,7 @@ from mmmaskdino.datasets.files import DataError
 
 FOLDER = '.journal'
 _SETTINGS = 'settings.json'
+MOST_OPEN = 100  # files at a time; a system allows some thousand at most
 _TO_GO_ON = (
     'The same settings go on with what is missing; to replace all results, add --overwrite (overwrite=True); to keep '
     'both, choose another folder (--out)'
@@ -179,12 +180,19 @@ class Journal:
             if not place.head.is_video
         ]
         keys.sort()
-        with ExitStack() as stack:
-            files = [stack.enter_context(path.open('rb')) for path in self._files]
+        opened: dict[int, BinaryIO] = {}
+        try:
             for _, name in keys:
                 number, offset, head = self._places[name]
-                files[number].seek(offset)
-                yield head, json.loads(files[number].readline().partition(b'\t')[2])
+                if number not in opened:
+                    if len(opened) >= MOST_OPEN:
+                        opened.pop(next(iter(opened))).close()
+                    opened[number] = self._files[number].open('rb')
+                opened[number].seek(offset)
+                yield head, json.loads(opened[number].readline().partition(b'\t')[2])
+        finally:
+            for file in opened.values():
+                file.close()
 
     def _read(self) -> None:
         """The place of the last valid line of each image."""

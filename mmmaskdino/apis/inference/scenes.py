@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
+import os
 import tempfile
 import time
 import zlib
@@ -48,12 +50,16 @@ class MapFile:
     Args:
         shape: Of the array.
         dtype: Of the array.
+
+    Raises:
+        DataError: There is no room for it.
     """
 
     def __init__(self, shape: tuple[int, int], dtype: type) -> None:
         num_bytes = shape[0] * shape[1] * np.dtype(dtype).itemsize
         with tempfile.TemporaryFile() as file:  # in TMPDIR
             file.truncate(num_bytes)
+            _reserve(file.fileno(), num_bytes, shape)
             self._memory = mmap.mmap(file.fileno(), num_bytes)
         self.array: np.ndarray = np.frombuffer(self._memory, dtype).reshape(shape)
 
@@ -274,6 +280,19 @@ class ScenePrediction(Prediction):
         edges[:, 1:] |= ids[:, 1:] != ids[:, :-1]
         painted[edges] = 255
         return painted.astype(np.uint8)
+
+
+def _reserve(file: int, num_bytes: int, shape: tuple[int, int]) -> None:
+    """Take the room of a map on the disk: writing to one whose disk has become full would end the process."""
+    try:
+        if hasattr(os, 'posix_fallocate'):
+            os.posix_fallocate(file, 0, num_bytes)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):  # others: the file system cannot do it
+            raise DataError(
+                f'a map of {shape[1]} x {shape[0]} pixels needs {num_bytes / 1e6:.0f} MB in the folder '
+                f'{tempfile.gettempdir()} ({error.strerror}); TMPDIR names another one'
+            ) from error
 
 
 def predict_scene(

@@ -30,7 +30,9 @@ CACHE_BYTES = 256 * 2**20  # of decoded strips and tiles of a TIFF file
 EXTRA = 'pip install "mmmaskdino[scenes]"'
 MAKE_TILES = 'gdal_translate -co TILED=YES -co COMPRESS=DEFLATE -co BIGTIFF=IF_SAFER IN OUT.tif'
 ORIENTATION = 274  # tag of a TIFF
-GREY_OR_RGB = {1, 2, 6}  # photometric interpretations: black is zero, RGB, YCbCr (which decodes to RGB)
+GREY_OR_RGB = {1, 2}  # photometric interpretations: black is zero, RGB
+YCBCR = 6  # another, which is decoded to RGB where it is compressed as JPEG
+JPEG = {6, 7, 33007, 34892}  # compressions
 
 
 class Windows(Protocol):
@@ -146,7 +148,8 @@ class _TiffWindows:
         tag = page.tags.get(ORIENTATION)
         if tag is not None and tag.value not in (0, 1):
             raise DataError(f'{name}: this TIFF is to be turned (orientation {int(tag.value)}); save it upright')
-        if page.photometric not in GREY_OR_RGB or depth != 1:
+        is_jpeg = page.photometric == YCBCR and page.compression in JPEG
+        if not (page.photometric in GREY_OR_RGB or is_jpeg) or depth != 1:
             raise DataError(f'{name}: expected a TIFF of grey or RGB values, got {page.photometric!r}; convert it')
         if str(page.dtype) not in ('uint8', 'uint16'):
             raise DataError(

@@ -85,6 +85,29 @@ def test_failed_new_and_changed_images_are_done(panoptic, images: Path, make_ima
     assert len(json.loads((out / 'instances.json').read_text())['images']) == 7
 
 
+def test_files_that_were_deleted_are_made_again(panoptic, images: Path, tmp_path: Path) -> None:
+    predict_files(panoptic, images, tmp_path / 'out', save=EVERYTHING)
+    deleted = [
+        next((tmp_path / 'out' / 'pictures').rglob('*.jpg')),
+        next((tmp_path / 'out' / 'panoptic').rglob('*.png')),
+    ]
+    for path in deleted:
+        path.unlink()
+    assert 1 <= predict_files(panoptic, images, tmp_path / 'out', save=EVERYTHING).num_done <= 2
+    assert all(path.exists() for path in deleted)
+
+
+def test_more_files_than_may_be_open(panoptic, images: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr('mmmaskdino.apis.inference.journal.MOST_OPEN', 1)
+    for name in sorted(path.name for path in images.iterdir()):  # a run, and so a file of the journal, for each
+        predict_files(panoptic, images / name, tmp_path / 'out', save=['semantic'])
+    predict_files(panoptic, images, tmp_path / 'whole', save=['instances'])
+    journal = Journal(tmp_path / 'out')
+    journal.reread()
+    heads = [head.name for head, _ in journal.results({})]
+    assert len(list((tmp_path / 'out' / '.journal').glob('*.jsonl'))) > 2 and len(heads) == len(list(images.iterdir()))
+
+
 def test_a_video_is_done_as_a_whole(panoptic, tmp_path: Path) -> None:
     writer = cv2.VideoWriter(str(tmp_path / 'film.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 10, (64, 48))
     for value in (0, 100, 200):

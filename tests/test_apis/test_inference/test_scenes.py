@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -185,6 +187,17 @@ def test_png_in_strips(tmp_path: Path, shape: tuple, dtype: type) -> None:
     pixels = np.random.default_rng(0).integers(np.iinfo(dtype).max, size=shape, dtype=dtype)
     write_png(tmp_path / 'a.png', shape[:2], (pixels[top : top + 16] for top in range(0, 70, 16)))
     assert np.array_equal(np.asarray(Image.open(tmp_path / 'a.png')), pixels)
+
+
+def test_a_full_disk_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no end of the process, as writing to a map of a file without room would be."""
+
+    def full(*args: int) -> None:
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(os, 'posix_fallocate', full)
+    with pytest.raises(DataError, match=r'1000 x 2000 pixels needs 8 MB .*No space left on device.*TMPDIR'):
+        MapFile((2000, 1000), np.int32)
 
 
 def test_maps_in_files_keep_their_values() -> None:

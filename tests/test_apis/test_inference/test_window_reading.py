@@ -118,6 +118,7 @@ def test_what_cannot_be_read_by_windows(open_part, pixels: np.ndarray, tmp_path:
     [
         (dict(photometric='rgb'), np.float32, '8 or 16 bits, got float32'),
         (dict(photometric='miniswhite'), np.uint8, 'grey or RGB'),
+        (dict(photometric='ycbcr', compression='zlib'), np.uint8, 'grey or RGB.*YCBCR'),
         (dict(photometric='rgb', extratags=[(274, 3, 1, 6, True)]), np.uint8, 'orientation 6'),
     ],
 )
