@@ -155,7 +155,7 @@ def test_results_of_an_earlier_run_are_not_replaced_silently(panoptic, make_imag
     out, images = tmp_path / 'out', [make_image('a.png'), make_image('b.png')]
     predict_files(panoptic, images, out, save=['pictures', 'instances'])
     before = (out / 'instances.json').read_bytes()
-    with pytest.raises(FileExistsError, match=r'other settings: save was instances pictures, is pictures;'):
+    with pytest.raises(FileExistsError, match=r'other settings: save was instances pictures, is pictures\.'):
         predict_files(panoptic, images[0], out)
     other = make_image('other/a.png', (20, 30))
     with pytest.raises(FileExistsError, match=r'other settings: images in was .*, is .*/other'):
