@@ -7,6 +7,7 @@ import datetime
 import gc
 import inspect
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -28,7 +29,7 @@ from mmmaskdino.converters import read_checkpoint
 from mmmaskdino.engine.data_loading import end_workers
 from mmmaskdino.engine.stopping import StopSignals, within
 from mmmaskdino.hub import find_config, find_weights, local_weights, resolve_model
-from mmmaskdino.hub.table import did_you_mean
+from mmmaskdino.hub.table import did_you_mean, shipped_configs
 
 # The hooks that mmengine adds unless they are None.
 _HOOKS_OF_MMENGINE = {'runtime_info', 'timer', 'sampler_seed', 'logger', 'param_scheduler', 'checkpoint'}
@@ -246,7 +247,22 @@ def _read_config(path: Path) -> Config:
     except Exception as error:  # whatever the code of a config raises, or that of the modules that it imports
         cause = error.__cause__ or error.__context__
         because = f' ({type(cause).__name__}: {cause})' if cause else ''
-        raise ValueError(f'{path} cannot be read: {type(error).__name__}: {error}{because}') from error
+        raise ValueError(
+            f'{path} cannot be read: {type(error).__name__}: {error}{because}{_base_hint(error)}'
+        ) from error
+
+
+def _base_hint(error: Exception) -> str:
+    """What to write where the base that is missing has the name of a config of the package."""
+    if not isinstance(error, FileNotFoundError):
+        return ''
+    # The system keeps the name apart; mmengine, for one without a suffix, says `file "..." does not exist`.
+    missing = error.filename or re.sub('.*"(.*)".*', r'\1', str(error))
+    name = Path(missing).name.removesuffix('.py')
+    if name not in shipped_configs():
+        return ''
+    path = f"str(__import__('mmmaskdino.hub').hub.find_config('{name}'))"
+    return f'; for the config of that name that comes with the package write _base_ = {path}'
 
 
 def _drop_hooks_set_to_none(cfg: Config) -> None:

@@ -110,8 +110,11 @@ def wrong_argument(error: BaseException) -> str | None:
     """
     found = _UNEXPECTED.search(str(error)) if isinstance(error, TypeError) else None
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    built = frames[-1].f_locals.get('obj_cls') if frames else None  # in mmengine's build_from_cfg
-    if found is None or not inspect.isclass(built):
+    while frames and frames[-1].f_code.co_name == '__init__':  # of a class that hands its arguments to its base
+        frames.pop()
+    building = frames[-1].f_locals if frames else {}  # in mmengine's build_from_cfg
+    built = building.get('obj_cls')
+    if found is None or not inspect.isclass(built) or found[1] not in building.get('args', {}):
         return None
     known = {
         name

@@ -48,12 +48,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar='JSON',
         help='annotation file to evaluate, with that of PATH to train on; default: what is called val or test',
     )
-    config.add_argument('--gpu-memory', type=float, default=24, help='of each GPU in GiB (default: %(default)g)')
+    config.add_argument('--gpu-memory', type=float, help='of each GPU in GiB (default: 24); not with --small')
     config.add_argument('--gpus', type=int, default=1, help='number of GPUs (default: %(default)s)')
     config.add_argument(
-        '--image-size', type=int, help='side of the training images in pixels; default: 1024, or what fits the memory'
+        '--image-size',
+        type=int,
+        help='side of the training images in pixels; default: 1024, or what fits the memory; --small: 256 to 512',
     )
-    config.add_argument('--epochs', type=int, help='default: 12, or what makes 5000 iterations if that is more')
+    config.add_argument(
+        '--epochs',
+        type=int,
+        help='default: 12, or what makes 5000 iterations if that is more; --small: 30, in 1000 to 20000 iterations',
+    )
     config.add_argument('--load-from', help='weights to start from; classes are matched by name')
     config.add_argument('--base', type=Path, help='config to inherit from (default: with ResNet-50)')
     config.add_argument(
@@ -103,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
 
 def report(args: argparse.Namespace) -> int:
     """Print what is in the dataset and what is wrong with it."""
-    from mmmaskdino.apis.data import draw_summaries, find_differences, find_splits, format_summary
+    from mmmaskdino.apis.data import draw_summaries, find_differences, find_doubled_parts, find_splits, format_summary
     from mmmaskdino.plain_text import printable
 
     splits = find_splits(args.path, args.kind)
@@ -111,7 +117,8 @@ def report(args: argparse.Namespace) -> int:
     for summary in summaries:
         print('\n' + printable(format_summary(summary)))
     between = find_differences(summaries)
-    lines = [f'problem: {problem}' for problem in between] + [f'note: {note}' for note in _unused_classes(summaries)]
+    notes = find_doubled_parts(summaries) + _unused_classes(summaries)
+    lines = [f'problem: {problem}' for problem in between] + [f'note: {note}' for note in notes]
     if lines:
         print('\n' + printable('\n'.join(lines)))
     picture = Path(args.picture or f'work_dirs/data_check/{args.path.resolve().stem}.png')
@@ -146,6 +153,8 @@ def write(args: argparse.Namespace) -> int:
     out = Path(args.out)
     if out.exists() and not args.overwrite:
         raise ValueError(f'{out} exists; choose another name or replace it with --overwrite')
+    if args.small and args.gpu_memory is not None:
+        raise ValueError('--small trains on 2 images at a time, whatever the memory; leave out --gpu-memory or --small')
     splits = _splits_to_train_on(args)
     kinds = ('instance',) if args.boxes_only else ('panoptic', 'instance', 'semantic')
     kind = next((kind for kind in kinds if any(s.kind == kind for s in splits)), None)
@@ -156,7 +165,14 @@ def write(args: argparse.Namespace) -> int:
     )
     recipe = choose_recipe(summaries, args.gpus, args.image_size, args.epochs) if args.small else None
     plan = TrainingPlan(
-        args.gpu_memory, args.gpus, args.epochs, args.load_from, args.base, args.image_size, recipe, args.flat
+        TrainingPlan.gpu_memory if args.gpu_memory is None else args.gpu_memory,
+        args.gpus,
+        args.epochs,
+        args.load_from,
+        args.base,
+        args.image_size,
+        recipe,
+        args.flat,
     )
     write_config(summaries, plan, out)
     for reason in recipe.reasons if recipe else ():

@@ -270,7 +270,7 @@ def _print_outcome(outcome: Outcome) -> None:
 
 def _print_summary(summary: Summary, predictor: Predictor, out: str) -> None:
     before = f', {summary.num_before} were there' * bool(summary.num_before)
-    print(f'{summary.num_done} image(s) done{before}, {len(summary.failures)} without results; results in {out}')
+    print(f'{summary.num_done} image(s) done{before}, {len(summary.failures)} failed; results in {out}')
     if summary.others:
         shown = ', '.join(summary.others[:10]) + (', ...' if len(summary.others) > 10 else '')
         print(f'note: {len(summary.others)} file(s) are no images by their suffix: {printable(shown)}', file=sys.stderr)

@@ -95,8 +95,9 @@ def _resolve_alone(model: str) -> ModelFiles:
     name = model.removeprefix(SCHEME).removesuffix('.py')
     if path.is_file() or name not in read_table() and name in shipped_configs():
         raise ValueError(f'{model} is a config, and there are no weights of its name: give weights as well')
-    if len(Path(name).parts) > 1:
-        raise ValueError(f'{model}: no such file or folder')
+    if '/' in name and not model.startswith(SCHEME) and name not in read_table():
+        close = did_you_mean(path.name, [file.name for file in path.parent.glob('*')])
+        raise ValueError(f'{model}: no such file or folder, and no model has this name{close}')
     return _of_entry(find_entry(model))
 
 

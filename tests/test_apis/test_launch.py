@@ -129,7 +129,9 @@ def test_any_hook_can_be_taken_out(config_file: Path) -> None:
         ('model = dict(', r'toy_shapes.py, or a config that it is based on: line \d+: '),
         ('model = nothing', "toy_shapes.py cannot be read: NameError: name 'nothing' is not defined"),
         ("custom_imports = dict(imports=['no_such_module'])", 'toy_shapes.py cannot be read: .*no_such_module'),
-        ("_base_ = 'no_such_base.py'", 'no_such_base.py'),
+        ("_base_ = 'no_such_base.py'", "no_such_base.py'$"),
+        ("_base_ = 'maskdino_r50_coco_instance'", r"write _base_ = .*find_config\('maskdino_r50_coco_instance'\)\)$"),
+        ("_base_ = 'sub/maskdino_r50_coco_instance.py'", r"find_config\('maskdino_r50_coco_instance'\)\)$"),
     ],
 )
 def test_a_config_that_cannot_be_read_is_named(config_file: Path, text: str, said: str) -> None:

@@ -90,6 +90,9 @@ def test_small_model_and_its_reasons(shapes, tmp_path, capsys, monkeypatch):
     assert 'no GPU here' not in text and 'chosen: 6 steps of 2 images: each of the 4 images 3 times' in text
     cfg = Config.fromfile(tmp_path / 'small.py')
     assert cfg.train_cfg.max_iters == 6 and cfg.test_dataloader.dataset.pipeline[1].scale == (96, 96)
+    with pytest.raises(SystemExit, match='leave out --gpu-memory or --small'):
+        main([*arguments, str(tmp_path / 'other.py'), '--small', '--gpu-memory', '16'])
+    assert not (tmp_path / 'other.py').exists()
 
 
 def test_boxes_only_needs_boxes(shapes, tmp_path):

@@ -80,6 +80,21 @@ def test_faults_of_a_config_that_mmengine_finds() -> None:
     )
 
 
+def test_a_misspelt_key_of_a_class_that_hands_its_arguments_on() -> None:
+    class Plain:
+        def __init__(self, max_iters: int = 1) -> None:
+            pass
+
+    class Handing(Plain):
+        def __init__(self, inner: bool = False, **kwargs) -> None:
+            super().__init__(**kwargs, **(dict(wrong=1) if inner else {}))
+
+    said = explain(error_of(HOOKS.build, dict(type=Handing, max_itrs=1)))
+    assert "Handing the argument 'max_itrs', which it does not take; did you mean max_iters?" in said
+    # An argument that the code gives is a fault of the code.
+    assert 'the config' not in (explain(error_of(HOOKS.build, dict(type=Handing, inner=True))) or '')
+
+
 def test_a_missing_package_is_named_with_the_class_that_needs_it() -> None:
     class Board:
         def __init__(self) -> None:

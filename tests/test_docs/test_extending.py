@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config, ConfigDict
 from mmengine.structures import InstanceData
+
+from mmmaskdino.apis import load_config
 
 DOCUMENT = Path(__file__).resolve().parents[2] / 'docs' / 'extending.md'
 
@@ -45,11 +48,15 @@ def batch(head: Config) -> tuple[list[torch.Tensor], list[DetDataSample]]:
     return features, samples
 
 
-def test_a_matching_cost(head, mmdet_scope):
-    source, line = code('A matching cost')
-    assert num_lines(source) <= 25 and num_lines(line) == 1
-    exec(source, {})
-    head.criterion.assigner.match_costs.append(eval(line))
+def test_a_matching_cost(head, mmdet_scope, tmp_path, monkeypatch):
+    source, config = code('A matching cost')
+    assert num_lines(source) <= 25 and num_lines(config) <= 4
+    (tmp_path / 'my_parts.py').write_text(source)
+    (tmp_path / 'joint.py').write_text(config)
+    monkeypatch.syspath_prepend(tmp_path)
+    costs = load_config(tmp_path / 'joint.py').model.panoptic_head.criterion.assigner.match_costs
+    assert costs[:-1] == load_config('maskdino_r18_shapes_instance').model.panoptic_head.criterion.assigner.match_costs
+    head.criterion.assigner.match_costs = costs
     model = MODELS.build(head)
     cost, seen = model.criterion.assigner.match_costs[-1], []
     assert cost.weight == 2.0
@@ -64,6 +71,7 @@ def test_a_matching_cost(head, mmdet_scope):
     assert all(value.isfinite() for value in losses.values())
     assert len(seen) == 2 and all(((values >= -2) & (values <= 0)).all() for values in seen)
     TASK_UTILS.module_dict.pop('JointCost')
+    sys.modules.pop('my_parts')
 
 
 def test_a_mask_loss(head, mmdet_scope):

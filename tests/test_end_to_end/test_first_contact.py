@@ -146,7 +146,7 @@ def test_the_command_is_quiet(home: Home, project_root: Path) -> None:
         'a.jpg quiet/pictures/a.jpg',
         'beach/b.jpg quiet/pictures/beach/b.jpg',
     ]
-    assert lines[2:] == ['2 image(s) done, 0 without results; results in quiet']
+    assert lines[2:] == ['2 image(s) done, 0 failed; results in quiet']
     assert all(line.startswith('note: ') for line in done.stderr.splitlines()), done.stderr
 
 
@@ -159,7 +159,7 @@ def test_sources_of_every_kind(home: Home, typed, web: str, monkeypatch: pytest.
     writer.release()
     sources = ['photos/a.jpg', 'photos/*/*.jpg', 'list.txt', '-', 'film.avi']
     status, printed, _ = typed('predict', *sources, *home.model, '--out', 'sources')
-    assert status == 0 and '5 image(s) done, 0 without results' in printed
+    assert status == 0 and '5 image(s) done, 0 failed' in printed
     written = (path for path in Path('sources/pictures').rglob('*') if path.is_file())
     results = {path.relative_to('sources/pictures').as_posix() for path in written}
     local = {'photos/a.jpg', 'photos/beach/b.jpg', 'stdin.jpg', 'film.mp4'}

@@ -1,7 +1,7 @@
 """What is in a dataset, what is wrong with it, and a config that trains on it."""
 
 from .checking import SplitSummary, check_split
-from .comparison import choose_parts, compare_parts, find_differences, find_unused_classes
+from .comparison import choose_parts, compare_parts, find_differences, find_doubled_parts, find_unused_classes
 from .config_text import TrainingPlan, write_config
 from .layout import Split, find_splits, name_parts
 from .report import draw_summaries, format_summary
@@ -21,6 +21,7 @@ __all__ = [
     'divide_annotations',
     'draw_summaries',
     'find_differences',
+    'find_doubled_parts',
     'find_splits',
     'find_unused_classes',
     'format_summary',

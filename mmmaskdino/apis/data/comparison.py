@@ -39,14 +39,22 @@ def choose_parts(summaries: Sequence[SplitSummary]) -> tuple[SplitSummary, Split
             'annotation file as PATH (and another with --val)'
         )
     val = by_name.get('val') or by_name.get('test') or train
-    for name in {train.split.name, val.split.name}:
-        sources = [str(summary.split.source) for summary in summaries if summary.split.name == name]
-        if len(sources) > 1:
-            raise DataError(
-                f"more than one part is called '{name}': {', '.join(sources)}; give one annotation file as PATH and "
-                'another with --val'
-            )
+    for doubled in find_doubled_parts([s for s in summaries if s.split.name in (train.split.name, val.split.name)]):
+        raise DataError(doubled)
     return train, val
+
+
+def find_doubled_parts(summaries: Sequence[SplitSummary]) -> list[str]:
+    """Parts of one kind and name, between which a config cannot choose."""
+    sources = defaultdict(list)
+    for summary in summaries:
+        sources[summary.split.kind, summary.split.name].append(str(summary.split.source))
+    return [
+        f"more than one part is called '{name}': {', '.join(files)}; give data config one annotation file as PATH and "
+        'another with --val'
+        for (_, name), files in sources.items()
+        if len(files) > 1
+    ]
 
 
 def compare_parts(summaries: Sequence[SplitSummary], whole_folder: bool) -> None:

@@ -226,6 +226,8 @@ def _read_settings(path: Path) -> dict[str, Any]:
 def _compare(out: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     if names:
+        # What only one of them has follows from another change, such as that of the files that are saved.
+        names = [name for name in names if name in before and name in now] or names
         changes = '; '.join(f'{name} was {_shown(before.get(name))}, is {_shown(now.get(name))}' for name in names)
         raise FileExistsError(f'{out} has results of other settings: {changes}. {_TO_GO_ON}')
 

@@ -135,8 +135,12 @@ def test_two_files_that_are_named(single: Path, shapes: Path, tmp_path: Path) ->
     assert 'not both files' in stop.value.code
 
 
-def test_two_parts_of_one_name_are_not_chosen_from(single: Path, tmp_path: Path) -> None:
+def test_two_parts_of_one_name_are_not_chosen_from(single: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    check = ['data', 'check', str(single), '--kind', 'instance', '--quick']
+    assert main(check) == 0 and 'more than one part' not in capsys.readouterr().out
     shutil.copy(single / 'train.json', single / 'keypoints_train.json')
+    assert main(check) == 0 and "note: more than one part is called 'train': " in capsys.readouterr().out
     with pytest.raises(SystemExit) as stop:
         main(['data', 'config', str(single), '--kind', 'instance', '--out', str(tmp_path / 'own.py')])
     assert "more than one part is called 'train'" in stop.value.code and 'keypoints_train.json' in stop.value.code

@@ -95,7 +95,7 @@ def test_every_odd_image(shared_data: Path, model_files, tmp_path: Path, capsys,
         found = {str(p.relative_to(tmp_path / 'out' / results)) for p in (tmp_path / 'out' / results).rglob('*.*')}
         assert found == {name + suffix for name in results_of.values()}
     printed = capsys.readouterr()
-    assert f'{len(names - BROKEN)} image(s) done, 3 without results' in printed.out
+    assert f'{len(names - BROKEN)} image(s) done, 3 failed' in printed.out
     for name in BROKEN:
         assert f'no result for {folder / name}: ' in printed.err
     for name, result in results_of.items():
@@ -155,7 +155,7 @@ def test_results_of_an_earlier_run_are_not_replaced_silently(panoptic, make_imag
     out, images = tmp_path / 'out', [make_image('a.png'), make_image('b.png')]
     predict_files(panoptic, images, out, save=['pictures', 'instances'])
     before = (out / 'instances.json').read_bytes()
-    with pytest.raises(FileExistsError, match=r'other settings: save was instances pictures, is pictures;'):
+    with pytest.raises(FileExistsError, match=r'other settings: save was instances pictures, is pictures\.'):
         predict_files(panoptic, images[0], out)
     other = make_image('other/a.png', (20, 30))
     with pytest.raises(FileExistsError, match=r'other settings: images in was .*, is .*/other'):
@@ -250,7 +250,7 @@ def test_a_line_says_what_is_in_each_image(model_files, make_image, tmp_path: Pa
     assert main([*argv, '--score-thr', '0', '--max-per-image', '3']) == 1
     lines = capsys.readouterr().out.splitlines()
     assert re.fullmatch(rf'a.png: (\d \w+(, )?)+; \d+\.\d+ s -> {out}/pictures/a.jpg', lines[0])
-    assert lines[2] == 'c.png: no result' and lines[3].startswith('2 image(s) done, 1 without results')
+    assert lines[2] == 'c.png: no result' and lines[3].startswith('2 image(s) done, 1 failed')
     assert main([*argv, '--score-thr', '1', '--overwrite', '--draw', 'instances']) == 1
     printed = capsys.readouterr()
     assert printed.out.startswith('a.png: 0 objects; ')

@@ -87,7 +87,7 @@ def test_the_same_results_from_one_two_and_three(
         assert [process.exitcode for process in processes] == [1] * size  # the broken image
         assert content_of(out) == content_of(tmp_path / 'one')
         printed = [(tmp_path / f'output{rank}.txt').read_text() for rank in range(size)]
-        assert f'8 image(s) done, 1 without results; results in {out}' in printed[0]
+        assert f'8 image(s) done, 1 failed; results in {out}' in printed[0]
         assert printed[0].count('no result for') == 1
         assert not any('image(s) done' in text for text in printed[1:])
         for number in range(9):

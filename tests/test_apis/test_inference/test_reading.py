@@ -148,7 +148,9 @@ def test_what_stands_for_no_image(source: object, error: type, message: str) -> 
 
 def test_a_format_that_only_pillow_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr('mmcv.imfrombytes', lambda *args, **options: None)
-    assert np.array_equal(read(encoded('png')), PIXELS)
+    assert np.array_equal(read(encoded('bmp')), PIXELS)
+    with pytest.raises(DataError, match='the image has samples of 8 bits'):
+        read(encoded('png'))  # which OpenCV knows, and so it is damaged
 
 
 @pytest.mark.skipif(not features.check('avif'), reason='this build of Pillow has no AVIF')
