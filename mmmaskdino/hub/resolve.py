@@ -97,7 +97,7 @@ def _resolve_alone(model: str) -> ModelFiles:
         raise ValueError(f'{model} is a config, and there are no weights of its name: give weights as well')
     if '/' in name and not model.startswith(SCHEME) and name not in read_table():
         close = did_you_mean(path.name, [file.name for file in path.parent.glob('*')])
-        raise ValueError(f'{model}: no such file or folder, and no model has this name{close}')
+        raise ValueError(f'{model}: no such file or folder{close}')
     return _of_entry(find_entry(model))
 
 
