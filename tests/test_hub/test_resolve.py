@@ -52,7 +52,7 @@ def test_options_of_the_table_belong_to_its_config() -> None:
         ('maskdino_r50_lvis_instance', 'is a config, and there are no weights of its name'),
         ('dino_r50_coco_12e', 'no whole model .detection pre-training.: .* load_from=maskdino://dino_r50_coco_12e'),
         ('resnet50_imagenet', 'init_cfg.checkpoint=maskdino://resnet50_imagenet'),
-        ('no_such_dir/pets', '^no_such_dir/pets: no such file or folder, and no model has this name$'),
+        ('no_such_dir/pets', '^no_such_dir/pets: no such file or folder$'),
         ('maskdino://no/pets', 'no model has the name no/pets'),
         ('no.pth', 'checkpoint no.pth does not exist; checkpoints in its folder: '),
         (None, 'expected the name of a model'),
