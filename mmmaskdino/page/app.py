@@ -49,12 +49,12 @@ def build_page(viewer: Viewer, title: str = 'Mask DINO') -> gr.Blocks:
         inputs, outputs = [photo, view, *sliders, *cut], [picture, table]
         show = _show(viewer)
         button.click(show, inputs, outputs, api_name='predict')
-        photo.input(show, inputs, outputs, api_name=False)
-        view.input(show, inputs, outputs, api_name=False)
+        photo.input(show, inputs, outputs, api_name=False, trigger_mode='always_last')
+        view.input(show, inputs, outputs, api_name=False, trigger_mode='always_last')
         for slider in sliders:
-            slider.release(show, inputs, outputs, api_name=False)
+            slider.release(show, inputs, outputs, api_name=False, trigger_mode='always_last')
         for box in cut:
-            box.input(show, inputs, outputs, api_name=False)
+            box.input(show, inputs, outputs, api_name=False, trigger_mode='always_last')
     return page
 
 
