@@ -101,7 +101,7 @@ def parser_of(run: Callable, *arguments: str) -> argparse.ArgumentParser:
         raise _Captured(parser)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(argparse.ArgumentParser, 'parse_args', stop)
+        patch.setattr(argparse.ArgumentParser, 'parse_known_args', stop)
         patch.setattr(sys, 'argv', [arguments[0]])
         patch.syspath_prepend(Path(arguments[0]).parent)  # where scripts find their neighbours
         try:
