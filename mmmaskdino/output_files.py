@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import posixpath
 import uuid
@@ -89,3 +90,17 @@ def result_names(file_names: Sequence[str], source: str) -> list[str]:
         same = [name for name, result in zip(file_names, names, strict=True) if result == twice[0]]
         raise DataError(f'{source}: the results of {" and ".join(same)} would be one file; give the images other names')
     return names
+
+
+def check_pyarrow() -> None:
+    """Reject Parquet files before anything is predicted where they could not be written.
+
+    Raises:
+        ValueError: pyarrow is not installed, or is one that this NumPy does not run.
+    """
+    try:
+        importlib.import_module('pyarrow')
+    except ImportError as error:
+        raise ValueError(
+            f'the format parquet needs pyarrow: pip install "mmmaskdino[parquet]", with NumPy 1 "pyarrow<20" ({error})'
+        ) from error

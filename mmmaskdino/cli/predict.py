@@ -26,7 +26,6 @@ done, and the exit status is 1. The same command again does what is missing. Sev
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,6 +46,7 @@ from mmmaskdino.cli.faults import faults_as_messages
 from mmmaskdino.cli.messages import CommandError, errors_as_messages
 from mmmaskdino.devices import check_name
 from mmmaskdino.hub import FetchError
+from mmmaskdino.output_files import check_pyarrow
 from mmmaskdino.plain_text import printable
 
 if TYPE_CHECKING:
@@ -147,8 +147,8 @@ def check_arguments(args: argparse.Namespace) -> None:
         check_tiles_arguments(args)
         args.found = find_images(args.sources, result_folders(Path(args.out)))
         check_replaced(args.found, Path(args.out), args.save, args.overwrite)
-        if args.format == 'parquet' and importlib.util.find_spec('pyarrow') is None:
-            raise ValueError('--format parquet needs pyarrow: pip install "mmmaskdino[parquet]"')
+        if args.format == 'parquet':
+            check_pyarrow()
         chosen_model(args)
 
 

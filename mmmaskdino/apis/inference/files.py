@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from mmmaskdino.datasets.files import DataError
-from mmmaskdino.output_files import OutputFolder
+from mmmaskdino.output_files import OutputFolder, check_pyarrow
 
 from .journal import Head, Journal, stamp_of
 from .prediction import Failure, Prediction
@@ -414,3 +414,5 @@ def _check_kinds(predictor: Predictor, save: Sequence[str], draw: str | None, re
         raise ValueError(f'the format of result files is {" or ".join(FORMATS)}, got {result_format}')
     if result_format == 'parquet' and not set(save) - {'pictures'}:
         raise ValueError('pictures are no part of a Parquet file; save instances, panoptic or semantic')
+    if result_format == 'parquet':
+        check_pyarrow()

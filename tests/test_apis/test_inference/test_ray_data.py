@@ -34,7 +34,7 @@ class DyingPredictor(ray_data.RayPredictor):
 def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, project_root: Path) -> Iterator[None]:
     """Two CPUs of this machine."""
     ray = pytest.importorskip('ray', reason='the extra ray is not installed')
-    pytest.importorskip('pyarrow', reason='the extra ray is not installed')
+    pytest.importorskip('pyarrow', reason='the extra ray is not installed', exc_type=ImportError)
     python_path = os.pathsep.join([str(project_root), os.environ.get('PYTHONPATH', '')])
     variables = dict(DYING_MARK=str(tmp_path / 'mark'), OMP_NUM_THREADS='1', PYTHONPATH=python_path)
     monkeypatch.setenv('RAY_USAGE_STATS_ENABLED', '0')
@@ -93,7 +93,7 @@ def test_what_ray_does_not_do(make_image, tmp_path: Path) -> None:
 
 def test_files_that_cannot_be_read_are_rows(model_files, make_image, tmp_path: Path) -> None:
     """What the tasks and actors do, without Ray."""
-    pytest.importorskip('pyarrow', reason='the extra ray is not installed')
+    pytest.importorskip('pyarrow', reason='the extra ray is not installed', exc_type=ImportError)
     import pickle
 
     from mmmaskdino.apis.inference.sources import ImageFile

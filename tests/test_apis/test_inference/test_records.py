@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ def panoptic(model_files) -> Predictor:
 
 
 def test_parquet_has_what_was_predicted(panoptic, make_image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    parquet = pytest.importorskip('pyarrow.parquet', reason='the extra parquet is not installed')
+    parquet = pytest.importorskip('pyarrow.parquet', reason='the extra parquet is not installed', exc_type=ImportError)
     monkeypatch.setattr(records, 'ROWS_AT_ONCE', 2)
     images = [make_image(f'in/{name}.png', (40, 50)) for name in 'abc']
     (tmp_path / 'in' / 'broken.png').write_text('no image')
@@ -54,6 +55,8 @@ def test_parquet_wants_results_and_pyarrow(panoptic, model_files, make_image, tm
     with pytest.raises(ValueError, match='coco or parquet, got csv'):
         predict_files(panoptic, image, tmp_path / 'out', result_format='csv')
     argv = ['predict', image, '--config', files.config, '--weights', files.weights, '--format', 'parquet']
-    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    monkeypatch.setitem(sys.modules, 'pyarrow', None)
+    with pytest.raises(ValueError, match='needs pyarrow'):
+        predict_files(panoptic, image, tmp_path / 'out', save=['instances'], result_format='parquet')
     with pytest.raises(SystemExit, match=r'needs pyarrow: pip install "mmmaskdino\[parquet\]"'):
         main([str(word) for word in argv])
