@@ -95,8 +95,7 @@ class Viewer:
         rows = self._instance_rows(sample) if kind == 'instances' else self._segment_rows(sample, kind)
         if view == 'boxes' and 'masks' in sample.pred_instances:
             del sample.pred_instances.masks
-        with self._lock:  # pictures of several threads share a canvas and the generator of colours
-            return View(self._predictor.draw(prediction, kind, self._max_side), rows)
+        return View(self._predictor.draw(prediction, kind, self._max_side), rows)
 
     @contextmanager
     def _settings(self, kind: str, thresholds: Thresholds | None) -> Iterator[None]:

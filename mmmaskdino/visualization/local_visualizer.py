@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.text import Text
     from matplotlib.transforms import Bbox
 
+_GENERATOR = threading.Lock()
 MIN_FONT_SIZE = 9
 MAX_OVERLAP = 0.2  # of texts, as a share of the smaller
 USUAL_SIDE = 640  # pixels; beyond it, letters and lines grow with the image
@@ -88,12 +90,13 @@ class MaskDINOVisualizer(_DrawsInEveryProcess):
             instances.bboxes = _clip(instances.bboxes, image)
         # The base class varies the masks' colours at random: equal pictures for equal results, and the generator that
         # a training run may depend on is left alone.
-        state = np.random.get_state()
-        np.random.seed(0)
-        try:
-            return super()._draw_instances(image, instances, classes, palette)
-        finally:
-            np.random.set_state(state)
+        with _GENERATOR:  # all threads have one
+            state = np.random.get_state()
+            np.random.seed(0)
+            try:
+                return super()._draw_instances(image, instances, classes, palette)
+            finally:
+                np.random.set_state(state)
 
     def _draw_panoptic_seg(
         self, image: np.ndarray, panoptic_seg: PixelData, classes: Sequence[str] | None, palette: Sequence | None

@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -71,6 +73,20 @@ def test_drawing_is_repeatable_and_leaves_the_random_state_alone(visualizer, ima
     first = visualizer.draw_instances(image, instances(2))
     assert np.random.rand() == expected_draw
     np.testing.assert_array_equal(first, visualizer.draw_instances(image, instances(2)))
+
+
+def test_threads_draw_the_same(image):
+    """Each with a visualizer of its own; the generator of colours is one for all."""
+
+    def draw(_):
+        visualizer = VISUALIZERS.get('MaskDINOVisualizer')()
+        visualizer.dataset_meta = dict(classes=CLASSES, palette=[(255, 0, 0), (0, 0, 255)])
+        return visualizer.draw_instances(image.copy(), instances(8))
+
+    expected = draw(0)
+    with ThreadPoolExecutor(4) as pool:
+        for picture in pool.map(draw, range(12)):
+            assert np.array_equal(picture, expected)
 
 
 @pytest.mark.parametrize('as_array', [False, True])
