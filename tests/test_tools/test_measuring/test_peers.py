@@ -112,6 +112,13 @@ def test_it_trains_and_its_boxes_lie_on_the_image(peer, data, request, shapes_fo
     assert len(boxes) and boxes.max() <= 128 + 1e-3 and result.ori_shape == (128, 128)
 
 
+@pytest.mark.parametrize(('peer', 'key'), [('DINO', 'max_per_img'), ('Mask2Former', 'max_per_image')])
+def test_no_more_results_than_queries_times_classes(base, peer, key):
+    """Of which mmdet's detectors fail to take the best."""
+    base.model.panoptic_head.query_init.num_queries = 15
+    assert peer_config(base, peer).model.test_cfg[key] == 90
+
+
 def test_data_without_a_metric_of_boxes(base):
     base.val_evaluator = base.val_evaluator[:2]
     with pytest.raises(ValueError, match='expected a CheckedCocoMetric'):

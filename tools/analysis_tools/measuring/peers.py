@@ -115,7 +115,7 @@ def _mask2former(base: ConfigDict) -> dict:
         ),
         panoptic_fusion_head=classes,
         train_cfg=points,
-        test_cfg=dict(panoptic_on=stuff > 0, instance_on=True, max_per_image=MAX_PER_IMAGE),
+        test_cfg=dict(panoptic_on=stuff > 0, instance_on=True, max_per_image=_most_results(head)),
     )
 
 
@@ -138,8 +138,13 @@ def _dino(base: ConfigDict) -> dict:
         positional_encoding=dict(num_feats=dim // 2),
         bbox_head=dict(num_classes=head.num_things_classes, embed_dims=dim),
         dn_cfg=dict(group_cfg=dict(num_dn_queries=head.denoising.num_queries)),
-        test_cfg=dict(max_per_img=min(MAX_PER_IMAGE, head.query_init.num_queries * head.num_things_classes)),
+        test_cfg=dict(max_per_img=_most_results(head)),
     )
+
+
+def _most_results(head: ConfigDict) -> int:
+    """As many as there are at all, of each query and class."""
+    return min(MAX_PER_IMAGE, head.query_init.num_queries * head.num_things_classes)
 
 
 def _mask_rcnn(base: ConfigDict) -> dict:
