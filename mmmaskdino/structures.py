@@ -116,6 +116,17 @@ class DenoisingGroups(NamedTuple):
     num_groups: int
 
 
+class QueryGroup(NamedTuple):
+    """Queries that are matched with the objects by themselves: the model's, or those that an option adds to them."""
+
+    stages: StagePrediction
+    """Stacked: (num_stages, bs, num_queries, ...)."""
+    names: list[str]
+    """Prefix of each stage's losses."""
+    num_copies: int = 1
+    """Queries that are to become the same object."""
+
+
 class HeadOutput(NamedTuple):
     """All predictions of a training step, stages stacked in a leading dimension."""
 
@@ -128,3 +139,5 @@ class HeadOutput(NamedTuple):
     groups: DenoisingGroups | None
     mask_features: Tensor | None
     """(bs, mask_dims, h / 4, w / 4)."""
+    further: tuple[QueryGroup, ...] = ()
+    """What options add; empty in the paper's model."""

@@ -57,13 +57,16 @@ class EncoderQuerySelection(BaseModule):
         """Whether the denoising queries are supervised before the first decoder layer."""
         return True
 
-    def forward(self, memory: Memory, mask_features: Tensor | None, heads: PredictionHeads) -> QueryInit:
+    def forward(
+        self, memory: Memory, mask_features: Tensor | None, heads: PredictionHeads, num_more: int = 0
+    ) -> QueryInit:
         """Select queries.
 
         Args:
             memory (Memory): Encoded tokens.
             mask_features (Tensor | None): (bs, mask_dims, h, w).
             heads (PredictionHeads): The shared heads.
+            num_more (int): Queries that a training step selects beside ``num_queries``: the next best.
 
         Returns:
             QueryInit: Content and boxes without gradient, and the encoder's own prediction with it.
@@ -75,7 +78,7 @@ class EncoderQuerySelection(BaseModule):
         scores = heads.classify(tokens).max(-1).values
         if memory.padding is not None:
             scores = scores.masked_fill(memory.padding, -torch.inf)
-        selected = scores.topk(min(self.num_queries, scores.shape[1]), dim=1).indices
+        selected = scores.topk(min(self.num_queries + num_more, scores.shape[1]), dim=1).indices
 
         content = tokens.gather(1, selected[..., None].expand(-1, -1, tokens.shape[-1]))
         chosen = proposals.expand(len(tokens), -1, -1).gather(1, selected[..., None].expand(-1, -1, 4))

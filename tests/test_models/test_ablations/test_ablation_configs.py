@@ -69,6 +69,7 @@ MEANINGS = {
         'criterion.loss_cls.type': ('QueryFocalLoss', 'PositionSupervisedFocalLoss'),
         'criterion.assigner.match_costs': (COSTS, [('PositionModulatedFocalCost', 4), *COSTS[1:]]),
     },
+    'hybrid-matching': {'one_to_many': (ABSENT, 'OneToManyGroup')},
     'cut-starts': {'query_init.initial_boxes': (MASK_ENHANCED, 'cut')},
     'mask-matching-weight-2': {
         'criterion.assigner.match_costs': (COSTS, [*COSTS[:3], ('PointBCECost', 2), ('PointDiceCost', 2)])
