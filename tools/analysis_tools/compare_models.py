@@ -1,9 +1,8 @@
 """Train models with several seeds, detectors of mmdet beside them if wanted, and print what they reach.
 
-    python tools/analysis_tools/compare_models.py --iterations 400 configs/maskdino/maskdino_r18_shapes_instance.py \\
-        configs/maskdino/ablations/maskdino_r18_shapes_instance_no-components.py
-    python tools/analysis_tools/compare_models.py configs/maskdino/maskdino_r18_shapes_instance.py \\
-        --peers DINO Mask2Former 'Mask R-CNN' --rates 1e-3 2e-3 --evaluations 4 --same-time --plot curves.png
+    mmmaskdino compare maskdino_r18_shapes_instance maskdino_r18_shapes_instance_no-components --iterations 400
+    mmmaskdino compare maskdino_r18_shapes_instance --peers DINO Mask2Former 'Mask R-CNN' --rates 1e-3 2e-3 \\
+        --evaluations 4 --same-time --plot curves.png
 
 A peer gets the size, the data, the schedule and the optimiser of the first config. Of several rates each model takes
 the one that is best with the first seed. Figures of finished trainings are kept in --records and not made again;
