@@ -44,8 +44,8 @@ def peer_config(base: Config, peer: str) -> Config:
         cfg.model.backbone.update(dict(out_strides=(8, 16, 32)) if timms else dict(out_indices=(1, 2, 3)))
     if not any('Resize' in step.type for step in cfg.test_dataloader.dataset.pipeline):
         _keep_scale(cfg)
+    cfg.val_evaluator = cfg.test_evaluator = _metrics(base.val_evaluator, peer)
     if peer != 'Mask2Former':
-        cfg.val_evaluator = cfg.test_evaluator = _of_things(base.val_evaluator, masks=peer != 'DINO')
         for hook in ('class_count', 'class_matching'):  # look for the head of Mask DINO and of Mask2Former
             cfg.default_hooks.pop(hook, None)
     groups = cfg.optim_wrapper.paramwise_cfg.custom_keys
@@ -71,10 +71,16 @@ def _merged(old: Mapping[str, Any], changes: Mapping[str, Any]) -> ConfigDict:
     return new
 
 
-def _of_things(evaluators: Any, masks: bool) -> list[dict]:
-    """The metrics of boxes and, if they are there, masks."""
+def _metrics(evaluators: Any, peer: str) -> list[dict]:
+    """Those of what the detector predicts: of Mask2Former all but the semantic one, of the others boxes and masks."""
     evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
-    found = [dict(e, metric=['bbox', 'segm'] if masks else ['bbox']) for e in evaluators if 'CocoMetric' in e['type']]
+    if peer == 'Mask2Former':
+        return [e for e in evaluators if e['type'] != 'PanopticIoUMetric']
+    found = [
+        dict(e, metric=['bbox'] if peer == 'DINO' else ['bbox', 'segm'])
+        for e in evaluators
+        if 'CocoMetric' in e['type']
+    ]
     if not found:
         raise ValueError('expected a CheckedCocoMetric in val_evaluator, for detectors that have no panoptic results')
     return found
