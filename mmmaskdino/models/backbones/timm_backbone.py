@@ -167,8 +167,10 @@ class TimmBackbone(BaseModule):
             tuple[int, int]: Its layer, 0 for the stem, and the number of layers with the head behind this backbone.
 
         Raises:
-            ValueError: If timm does not know.
+            ValueError: If there is no such parameter, or timm does not know.
         """
+        if name not in self._layer_of:
+            raise ValueError(f'{self.model_name} has no parameter {name}')
         return self._layer_of[name], max(self._layer_of.values()) + 2
 
     @cached_property
