@@ -42,7 +42,7 @@ def test_all_ways_find_the_same(run_tool, files: tuple[Path, ...], tmp_path: Pat
     assert run_tool(TOOL, config, weights, images, *options, 'instances') == 0
     found = json.loads(found.read_text())
     assert found['setting']['images'] == 2
-    assert [figure['objects'] for figure in found['figures'].values()] == [5] * 6
+    assert [figure['objects'] for figure in found['figures'].values()] == [5] * 7
     for name, rounds in found['rounds'].items():
         assert len(rounds) == 2
         for run in rounds:

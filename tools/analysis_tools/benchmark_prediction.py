@@ -41,7 +41,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('images', nargs='+', help='what mmmaskdino predict takes, but for archives and addresses')
     parser.add_argument('--save', nargs='+', choices=SAVED, default=['instances'], help='default: instances')
     parser.add_argument('--score-thr', type=float, default=DEFAULT_SCORE_THR, help='default: %(default)s')
-    parser.add_argument('--workers', type=int, default=2, help='of the ways that have some (default: %(default)s)')
+    parser.add_argument(
+        '--workers', type=int, nargs='+', default=[0, 1, 2], help='the last is that of all other ways (default: 0 1 2)'
+    )
     parser.add_argument('--batch-size', type=int, default=4, help='of the way that has some (default: %(default)s)')
     parser.add_argument('--compile', action='store_true', help='measure torch.compile, too')
     parser.add_argument('--onnx', metavar='FILE', help='measure this file of mmmaskdino export, too')
@@ -66,18 +68,16 @@ def make_ways(args: argparse.Namespace, images: Sequence[Path]) -> dict[str, Way
     device = choose_device(args.device)
     inferencer = InferencerCommand(cfg, weights, device, images, args.save)
     plain = command(cfg, weights, device=device)
-    ways = {
-        '`--workers 0`': plain.run,
-        f'`--workers {args.workers}`': partial(plain.run, workers=args.workers),
-        f'`--batch-size {args.batch_size}`': partial(plain.run, workers=args.workers, batch_size=args.batch_size),
-    }
+    most = dict(workers=args.workers[-1])
+    ways: dict[str, Way] = {f'`--workers {n}`': partial(plain.run, workers=n) for n in args.workers}
+    ways[f'`--batch-size {args.batch_size}`'] = partial(plain.run, batch_size=args.batch_size, **most)
     if args.compile:
         compiled = command(cfg, weights, device=device)
         compiled.predictor.compile()
-        ways['`--compile`'] = partial(compiled.run, workers=args.workers)
+        ways['`--compile`'] = partial(compiled.run, **most)
     if args.onnx:
         for runtime, name in RUNTIMES.items():
-            ways[name] = partial(command(args.onnx, runtime=runtime).run, workers=args.workers)
+            ways[name] = partial(command(args.onnx, runtime=runtime).run, **most)
     return {**ways, DET_INFERENCER: inferencer.run}
 
 
