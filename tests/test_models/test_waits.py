@@ -11,6 +11,7 @@ CONFIGS = [
     'maskdino_r50_coco_detection',
     'options/maskdino_r50_coco_instance_12e_stable-matching',
     'options/maskdino_r50_coco_instance_12e_hybrid-matching',
+    'options/maskdino_r50_coco_instance_12e_de-imbalanced-start',
 ]
 
 

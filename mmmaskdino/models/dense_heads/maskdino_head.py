@@ -11,7 +11,6 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor
 
 from mmmaskdino.models.layers.prediction_heads import PredictionHeads
-from mmmaskdino.models.layers.query_init import EncoderQuerySelection
 from mmmaskdino.models.utils.targets import targets_from_samples
 from mmmaskdino.structures import DenoisingGroups, GroundTruth, HeadOutput, Memory, QueryInit, StagePrediction, Targets
 
@@ -110,7 +109,7 @@ class MaskDINOHead(BaseModule):
             with_shared('denoising', denoising, num_classes=self.num_classes, dim=dim)
         )
         self.one_to_many = one_to_many and TASK_UTILS.build(one_to_many)
-        if self.one_to_many is not None and not isinstance(self.query_init, EncoderQuerySelection):
+        if self.one_to_many is not None and not getattr(self.query_init, 'selects_more', False):
             raise ValueError(
                 'panoptic_head.one_to_many takes further tokens of the encoder: it needs a query_init of type '
                 f'EncoderQuerySelection, got {type(self.query_init).__name__}'
@@ -225,7 +224,7 @@ class MaskDINOHead(BaseModule):
         initial = self.heads.initial_stage(content, boxes)
         stages = initial.map(lambda first, others: torch.cat([first[None], others]), layers)
         encoder = start.encoder_stage and start.encoder_stage.map(lambda field: field[None])
-        output = HeadOutput(encoder, stages, None, None, mask_features)
+        output = HeadOutput(encoder, stages, None, None, mask_features, start.further)
         if groups is not None:
             num_denoising = groups.content.shape[1]
             first = 0 if self.query_init.supervises_initial_denoising else 1

@@ -120,9 +120,18 @@ class MaskDINOCriterion(nn.Module):
             groups.append(
                 Supervised(output.denoising, _repeat(output.groups.pairs, num_stages), num_denoised, names, True)
             )
+        losses = {}
+        for with_masks in (True, False):
+            some = [group for group in groups if (group.stages.mask_embeds is not None) == with_masks]
+            if some:
+                losses |= self._compare(some, targets, features, masks, first)
+        return losses
+
+    def _compare(self, groups: Sequence[Supervised], targets, features, masks, first) -> dict[str, Tensor]:
+        """Named losses of groups that all have masks, or of groups that have none."""
         # What is compared pair by pair is compared for all groups at once.
         of_pairs = self.loss_boxes(groups, targets)
-        if self.with_masks:
+        if self.with_masks and groups[0].stages.mask_embeds is not None:
             of_pairs |= self.loss_masks(groups, features, masks, first)
         losses = {}
         for i, group in enumerate(groups):

@@ -1,6 +1,6 @@
 """Hybrid bipartite matching: classes, boxes and masks in one cost, all stages and images in one go."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from mmmaskdino.ops.device import parts
 from mmmaskdino.ops.points import PointFeatures
 from mmmaskdino.structures import Pairs, QueryGroup, StagePrediction, Targets
 
-from .match_costs import Candidates
+from .match_costs import Candidates, NoMasksError
 
 # Costs of mmdet divide boxes by the size of the image; boxes are in [0, 1] here.
 UNIT_IMAGE = dict(img_shape=(1, 1))
@@ -90,12 +90,22 @@ class HybridHungarianAssigner:
         """(num_stages * num_queries * num_gts,) costs of an image, in float32; some queries of all stages at a time."""
         queries = stages.map(lambda field: field.flatten(0, 1))
         # Of each query: its logits in all points, or the corners of its overlaps with all objects.
-        width = 2 * len(objects) if features is None else max(2 * len(objects), objects.masks.shape[1])
+        has_masks = features is not None and stages.mask_embeds is not None
+        width = max(2 * len(objects), objects.masks.shape[1]) if has_masks else 2 * len(objects)
         costs = []
         for part in parts(len(queries.boxes), width, queries.boxes):
             candidates = Candidates(queries.map(lambda field, part=part: field[part]), features, stages.boxes, part)
-            costs.append(sum(cost(candidates, objects, img_meta=UNIT_IMAGE) for cost in self.match_costs))
+            costs.append(sum(self._terms(candidates, objects, has_masks or features is None)))
         return torch.cat(costs).flatten()
+
+    def _terms(self, candidates: Candidates, objects: InstanceData, all_costs: bool) -> Iterator[Tensor]:
+        """(n, num_gts) of each cost, or of those that compare no masks."""
+        for cost in self.match_costs:
+            try:
+                yield cost(candidates, objects, img_meta=UNIT_IMAGE)
+            except NoMasksError:
+                if all_costs:
+                    raise
 
     def _solve(self, flat: np.ndarray, group: QueryGroup, targets: Sequence[Targets]) -> Pairs:
         num_stages, _, num_queries = group.stages.boxes.shape[:3]
