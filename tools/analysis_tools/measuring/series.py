@@ -126,8 +126,9 @@ def draw_series(records: Records, runs: Iterable[Run]) -> Figure:
         for (model, iterations, rate), row in rows.items():
             if any(metric not in run.curves for run in row):
                 continue
-            steps = np.array(row[0].curves[metric][0])
-            values = np.array([run.curves[metric][1] for run in row])
+            of_seeds = [dict(zip(*run.curves[metric], strict=True)) for run in row]
+            steps = np.array(sorted(set.intersection(*map(set, of_seeds))))  # a run that failed may lack some
+            values = np.array([[curve[step] for step in steps] for curve in of_seeds])
             label = f'{model}, {iterations} steps, rate {rate:g}'
             for panel, x in ((by_steps, steps), (by_time, steps * _seconds(row) / 60)):
                 (line,) = panel.plot(x, values.mean(0), marker='.', label=label)
