@@ -113,6 +113,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument('--compile', action='store_true', help='compile the model first (torch.compile)')
     parser.add_argument(
+        '--runtime',
+        choices=('onnxruntime', 'openvino'),
+        help='what runs a model of mmmaskdino export (.onnx); default: the first of these that is installed',
+    )
+    parser.add_argument(
         '--max-megapixels', type=float, default=256, help='larger images are rejected (default: %(default)s)'
     )
     parser.add_argument(
@@ -198,6 +203,7 @@ def _predict(args: argparse.Namespace, number: int | None) -> int:
             tta_flips=args.tta_flips,
             tiles=args.tiles,
             overlap=args.overlap,
+            runtime=args.runtime,
         )
         if is_first():
             _warn_without_effect(args, predictor)

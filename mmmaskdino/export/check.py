@@ -209,7 +209,9 @@ def _spots(canvas: Shape, image: Shape, seed: int) -> Tensor:
 def _onnxruntime(path: str | Path) -> Runner:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(str(path), options, providers=['CPUExecutionProvider'])
     inputs = {value.name for value in session.get_inputs()}
     names = [value.name for value in session.get_outputs()]
 
@@ -224,7 +226,8 @@ def _openvino(path: str | Path) -> Runner:
     import openvino
 
     # On some processors OpenVINO computes in half precision by default.
-    model = openvino.Core().compile_model(str(path), 'CPU', dict(INFERENCE_PRECISION_HINT='f32'))
+    options = dict(INFERENCE_PRECISION_HINT='f32', INFERENCE_NUM_THREADS=torch.get_num_threads())
+    model = openvino.Core().compile_model(str(path), 'CPU', options)
     inputs = {value.get_any_name() for value in model.inputs}
     # OpenVINO knows a tensor by several names, in any order.
     names = [value.name for value in onnx.load(str(path)).graph.output]
@@ -237,4 +240,5 @@ def _openvino(path: str | Path) -> Runner:
     return run
 
 
+# Each works in as many threads as torch does.
 RUNTIMES: dict[str, Callable[[str | Path], Runner]] = dict(onnxruntime=_onnxruntime, openvino=_openvino)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from mmmaskdino.models.seg_heads.maskdino_fusion_head import MaskDINOFusionHead
 
-from .check import RUNTIMES, fitted
+from .check import RUNTIMES, Runner, fitted
 from .network import STRIDE
 
 RESULTS = dict(instances='boxes', panoptic='panoptic', semantic='semantic')  # kind -> an output of the file
@@ -28,7 +28,7 @@ SWITCHES = dict(instances='instance_on', panoptic='panoptic_on', semantic='seman
 
 
 class OnnxModel:
-    """A file of `mmmaskdino export`, run by ONNX Runtime or, where that is not installed, OpenVINO; on the CPU.
+    """A file of `mmmaskdino export`, run by ONNX Runtime or OpenVINO, on the CPU in as many threads as torch.
 
     Args:
         path: The file.
@@ -36,14 +36,22 @@ class OnnxModel:
             said.
         thresholds: Of :class:`FusionSettings`; None leaves the config's. In a file that gives results they are fixed,
             but for `score_thr`.
+        runtime: One of `RUNTIMES`; None for the first that is installed.
 
     Raises:
-        ValueError: The file was not made by `mmmaskdino export`, is damaged, or cannot give what is wanted.
+        ValueError: The file was not made by `mmmaskdino export`, is damaged, or cannot give what is wanted; or there is
+            no such runtime.
     """
 
-    def __init__(self, path: str | Path, kinds: Sequence[str] | None, thresholds: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        kinds: Sequence[str] | None,
+        thresholds: Mapping[str, Any],
+        runtime: str | None = None,
+    ) -> None:
         self.metadata = read_metadata(path)
-        self._path, self._run = path, _open(path)
+        self._path, self._run = path, _open(path, runtime)
         outputs = self.metadata['output_names']
         self._is_raw = self.metadata['outputs'] == 'raw'
         classes, num_things = self.metadata['classes'], self.metadata['num_thing_classes']
@@ -174,12 +182,15 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     return dict(metadata, output_names=[output.name for output in model.graph.output])
 
 
-def _open(path: str | Path) -> Any:
-    """The file in the first runtime that is installed."""
-    for name, open_file in RUNTIMES.items():
+def _open(path: str | Path, runtime: str | None) -> Runner:
+    """The file in a runtime, or in the first that is installed."""
+    if runtime not in (None, *RUNTIMES):
+        raise ValueError(f'the runtime of an exported file is {" or ".join(RUNTIMES)}, got {runtime}')
+    names = [runtime] if runtime else list(RUNTIMES)
+    for name in names:
         try:
-            return open_file(path)
+            return RUNTIMES[name](path)
         except ModuleNotFoundError as error:
             if error.name != name:
                 raise
-    raise ValueError(f'{path} needs ONNX Runtime or OpenVINO: pip install "mmmaskdino[export]"')
+    raise ValueError(f'{path} needs {" or ".join(names)}, not installed here: pip install "mmmaskdino[export]"')

@@ -6,12 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
+import openvino
 import pytest
 import torch
 from PIL import Image
 
 from mmmaskdino.apis import Predictor
 from mmmaskdino.cli.main import main
+from mmmaskdino.export.check import RUNTIMES
 from mmmaskdino.export.exporter import export_onnx
 
 
@@ -111,10 +114,71 @@ def test_what_cannot_be(exported, tmp_path: Path) -> None:
         Predictor(tmp_path / 'text.onnx')
 
 
-def test_the_command(exported, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+@pytest.fixture
+def opened(monkeypatch) -> list[str]:
+    """Names of the runtimes that open files from now on."""
+    names = []
+    for name, open_file in list(RUNTIMES.items()):
+        monkeypatch.setitem(RUNTIMES, name, lambda path, name=name, run=open_file: names.append(name) or run(path))
+    return names
+
+
+def test_the_runtime_can_be_chosen(exported, opened) -> None:
+    file = exported('panoptic', 'raw')[2]
+    ours, theirs = (Predictor(file, score_thr=0.0, runtime=name)(photo((64, 96))) for name in RUNTIMES)
+    assert opened == ['onnxruntime', 'openvino']
+    assert torch.allclose(ours.sample.pred_instances.scores, theirs.sample.pred_instances.scores, atol=1e-3)
+    with pytest.raises(ValueError, match='is onnxruntime or openvino, got tensorrt'):
+        Predictor(file, runtime='tensorrt')
+    with pytest.raises(ValueError, match=r'runs files of mmmaskdino export \(.onnx\), and .*model.pth is none'):
+        Predictor(*exported('panoptic', 'raw')[:2], runtime='openvino')
+
+
+def test_a_runtime_that_is_not_installed(exported, opened, monkeypatch) -> None:
+    """The other one is taken, unless it was asked for."""
+    file = exported('panoptic', 'raw')[2]
+
+    def fail(path: Path) -> None:
+        raise ModuleNotFoundError('no such module', name='onnxruntime')
+
+    Predictor(file)
+    monkeypatch.setitem(RUNTIMES, 'onnxruntime', fail)
+    Predictor(file)
+    assert opened == ['onnxruntime', 'openvino']
+    with pytest.raises(ValueError, match='needs onnxruntime, not installed here: pip install'):
+        Predictor(file, runtime='onnxruntime')
+
+
+def test_runtimes_work_in_as_many_threads_as_torch(exported, monkeypatch) -> None:
+    told = []
+    open_session, compile_model = onnxruntime.InferenceSession, openvino.Core.compile_model
+
+    def session(path, options, **more):
+        told.append(options.intra_op_num_threads)
+        return open_session(path, options, **more)
+
+    def compiled(core, path, device, options):
+        told.append(options['INFERENCE_NUM_THREADS'])
+        return compile_model(core, path, device, options)
+
+    monkeypatch.setattr(onnxruntime, 'InferenceSession', session)
+    monkeypatch.setattr(openvino.Core, 'compile_model', compiled)
+    monkeypatch.setattr(torch, 'get_num_threads', lambda: 3)
+    for runtime in RUNTIMES:
+        Predictor(exported('panoptic', 'raw')[2], runtime=runtime)
+    assert told == [3, 3]
+
+
+@pytest.mark.parametrize(
+    ('options', 'runtime'), [(['--weights'], 'onnxruntime'), (['--runtime', 'openvino', '--model'], 'openvino')]
+)
+def test_the_command(
+    exported, tmp_path: Path, capsys: pytest.CaptureFixture, opened, options: list[str], runtime: str
+) -> None:
     file = exported('panoptic', 'raw')[2]
     Image.fromarray(photo((40, 50))).save(tmp_path / 'a.png')
-    argv = ['predict', str(tmp_path / 'a.png'), '--weights', str(file), '--out', str(tmp_path / 'out')]
+    argv = ['predict', str(tmp_path / 'a.png'), *options, str(file), '--out', str(tmp_path / 'out')]
     assert main([*argv, '--save', 'pictures', 'panoptic', 'instances']) == 0
+    assert opened == [runtime]
     assert capsys.readouterr().out.startswith('a.png: ')
     assert (tmp_path / 'out' / 'pictures' / 'a.jpg').is_file() and (tmp_path / 'out' / 'panoptic.json').is_file()

@@ -88,6 +88,8 @@ class Predictor:
         tta_flips: Of 'horizontal', 'vertical', 'diagonal'; None for 'horizontal', or what the config says.
         tiles: Side in pixels of the tiles that images are predicted in, joined to one result; None for whole images.
         overlap: Least share of a tile that its neighbour shows, too, in [0.05, 0.75].
+        runtime: What runs a file of `mmmaskdino export`, 'onnxruntime' or 'openvino'; None for the first of these that
+            is installed.
 
     Attributes:
         on_tile: Called with the number of tiles done so far and that of all of the image, if it is set.
@@ -114,6 +116,7 @@ class Predictor:
         tta_flips: Sequence[str] | None = None,
         tiles: int | None = None,
         overlap: float = DEFAULT_OVERLAP,
+        runtime: str | None = None,
     ) -> None:
         thresholds = dict(
             score_thr=score_thr,
@@ -132,7 +135,9 @@ class Predictor:
         if isinstance(file, (str, Path)) and Path(file).suffix.lower() == '.onnx':
             if tta or cfg_options or choose_device(device or 'cpu') != 'cpu':
                 raise ValueError(f'{file} runs as it was exported, on the CPU: no --tta, --cfg-options and --device')
-            steps = self._open_onnx(file, kinds, thresholds)
+            steps = self._open_onnx(file, kinds, thresholds, runtime)
+        elif runtime is not None:
+            raise ValueError(f'--runtime {runtime} runs files of mmmaskdino export (.onnx), and {file} is none')
         else:
             cfg, weights = open_model(config, weights, cfg_options)
             apply_settings(cfg, kinds, thresholds)
@@ -150,7 +155,9 @@ class Predictor:
         self.tiles, self.overlap = tiles, overlap
         self.on_tile: Callable[[int, int], None] | None = None
 
-    def _open_onnx(self, path: str | Path, kinds: Sequence[str] | None, thresholds: dict[str, Any]) -> list[Any]:
+    def _open_onnx(
+        self, path: str | Path, kinds: Sequence[str] | None, thresholds: dict[str, Any], runtime: str | None
+    ) -> list[Any]:
         """Put an exported file in the place of the model; the steps of its pipeline."""
         try:
             from mmmaskdino.export.onnx_model import OnnxModel
@@ -161,7 +168,7 @@ class Predictor:
         thresholds = dict(thresholds)
         if thresholds['score_thr'] is None:
             thresholds['score_thr'] = DEFAULT_SCORE_THR
-        model = OnnxModel(path, kinds, thresholds)
+        model = OnnxModel(path, kinds, thresholds, runtime)
         self.model, self._windows, self._scope, self._what = model, False, 'mmdet', Path(path).stem
         settings = asdict(model.panoptic_fusion_head.settings)
         self._steps, self._model_cfg, self._views = [], dict(test_cfg=settings), None

@@ -70,6 +70,18 @@ MEANINGS = {
         'criterion.assigner.match_costs': (COSTS, [('PositionModulatedFocalCost', 4), *COSTS[1:]]),
     },
     'hybrid-matching': {'one_to_many': (ABSENT, 'OneToManyGroup')},
+    'ema': {'default_hooks.ema': (ABSENT, 'EMAHook')},
+    'early-stopping': {
+        'default_hooks.checkpoint.save_best': (ABSENT, 'coco/segm_mAP'),
+        'default_hooks.early_stopping': (ABSENT, 'ResumableEarlyStoppingHook'),
+    },
+    'frozen-backbone': {'model.backbone.frozen_stages': (-1, 4)},
+    'layer-decay': {
+        'optim_wrapper.constructor': ('UndecayedNormConstructor', 'LayerDecayConstructor'),
+        'optim_wrapper.paramwise_cfg.layer_decay_rate': (ABSENT, 0.85),
+        'optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult': (0.1, 1.0),
+        'optim_wrapper.paramwise_cfg.custom_keys.relative_position_bias_table.lr_mult': (0.1, 1.0),
+    },
     'de-imbalanced-start': {
         'query_init.type': ('EncoderQuerySelection', 'DeImbalancedQuerySelection'),
         'query_init.num_candidates': (ABSENT, {'r50': 600, 'r18': 60}),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import time
 from collections import Counter
+from contextlib import closing
 from operator import attrgetter
+from typing import Any
 
 import torch
 from torch import nn
@@ -51,11 +53,33 @@ class Stopwatch:
             for path in paths:
                 owner, _, method = path.rpartition('.')
                 try:
-                    owner = attrgetter(owner)(model)
-                    function = getattr(owner, method)
+                    self.watch(attrgetter(owner)(model), method, part)
                 except AttributeError:
                     continue
-                setattr(owner, method, self._watched(function, part))
+
+    def watch(self, owner: Any, method: str, part: str) -> None:
+        """Watch a method of an object.
+
+        Raises:
+            AttributeError: There is none.
+        """
+        setattr(owner, method, self._watched(getattr(owner, method), part))
+
+    def watch_items(self, owner: Any, method: str, part: str) -> None:
+        """Watch a method that returns a generator: how long each item lets wait."""
+        function = getattr(owner, method)
+
+        def items(*args, **kwargs):
+            with closing(function(*args, **kwargs)) as generator:
+                take = self._watched(generator.__next__, part)
+                while True:
+                    try:
+                        item = take()
+                    except StopIteration:
+                        return
+                    yield item
+
+        setattr(owner, method, items)
 
     def start(self, part: str) -> None:
         """From now on seconds belong to this part, until :meth:`stop`."""
