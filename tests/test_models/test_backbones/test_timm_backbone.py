@@ -315,7 +315,6 @@ def test_frozen_stages(name, first):
     parameters = {key for key, _ in model.named_parameters()}
     assert {part_of(key) for key in same & parameters} == first
     assert {key for key in before if part_of(key) in first} <= same, 'running statistics are frozen, too'
-    assert any(part_of(key) not in first for key in parameters)
 
 
 @pytest.mark.parametrize(('name', 'count'), [('resnet18', 4), ('convnext_atto', 4), ('vit_small_patch16_dinov3', 2)])
