@@ -47,7 +47,7 @@ def test_a_run_without_average_stays(run: SimpleNamespace) -> None:
 
 @pytest.fixture
 def checkpoint(run: SimpleNamespace) -> dict:
-    content = dict(state_dict=run.model.state_dict(), optimizer={}, meta={})
+    content = dict(state_dict=run.model.state_dict(), optimizer=dict(param_groups=[]), meta={})
     run.hooks[0].before_save_checkpoint(run, content)
     return content
 
