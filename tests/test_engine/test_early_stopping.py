@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +21,8 @@ class Run:
 
     def __init__(self, folder: Path, interval: int = 1, state: dict | None = None, **options: Any) -> None:
         self.work_dir, self.iter, self.epoch, self.max_iters = str(folder), 0, 0, 1000
-        self.logger = logging.getLogger('early_stopping')
+        self.lines: list[str] = []
+        self.logger = SimpleNamespace(info=self.lines.append, warning=self.lines.append)
         self.message_hub = MessageHub('test_early_stopping')
         self.message_hub.runtime_info.update(state or {})
         self.train_loop = SimpleNamespace(stop_training=False)
@@ -77,9 +77,10 @@ def test_ap_from_0_to_1(tmp_path: Path) -> None:
     assert Run(tmp_path, monitor=name).evaluate(0.30, 0.31, 0.32, 0.33, 0.34, name=name) == 5
 
 
-def test_what_does_not_count_is_said(tmp_path: Path, caplog) -> None:
-    Run(tmp_path, monitor='coco_panoptic/PQQ').evaluate(10.0)
-    assert f"does not count by coco_panoptic/PQQ: it is not among ['{PQ}']" in caplog.text
+def test_what_does_not_count_is_said(tmp_path: Path) -> None:
+    run = Run(tmp_path, monitor='coco_panoptic/PQQ')
+    run.evaluate(10.0)
+    assert f"does not count by coco_panoptic/PQQ: it is not among ['{PQ}']" in run.lines[-1]
 
 
 @pytest.mark.parametrize('interval', [1, 2, 5])
@@ -97,11 +98,10 @@ def test_a_resumed_run_counts_on(tmp_path: Path) -> None:
     assert Run(tmp_path).evaluate(19, 19) == 2
 
 
-def test_a_stopped_run_stays_stopped(tmp_path: Path, caplog) -> None:
+def test_a_stopped_run_stays_stopped(tmp_path: Path) -> None:
     for options in (dict(), dict(stopping_threshold=5)):
         first = Run(tmp_path, **options)
         first.evaluate(10, 5, 5)
-        caplog.clear()
-        assert Run(tmp_path, state=first.state(), **options).train_loop.stop_training
-        assert 'a larger patience (2)' in caplog.text
+        second = Run(tmp_path, state=first.state(), **options)
+        assert second.train_loop.stop_training and 'a larger patience (2)' in second.lines[-1]
     assert not Run(tmp_path, state=first.state(), patience=3).train_loop.stop_training

@@ -22,21 +22,20 @@ def load(path: Path) -> dict:
 
 
 @pytest.fixture
-def evaluation(project_root: Path, shapes: Path) -> dict:
-    """Changes of a config that has no evaluation: one after two iterations each."""
-    cfg = Config.fromfile(project_root / 'configs' / 'maskdino' / 'maskdino_r18_shapes_panoptic.py')
-    loader = dict(cfg.val_dataloader, num_workers=0, persistent_workers=False)
-    loader['dataset'] = dict(loader['dataset'], data_root=f'{shapes}/')
-    (metric,) = [dict(m) for m in cfg.val_evaluator if m.type == 'PanopticQualityMetric']
-    for key in ('ann_file', 'seg_prefix'):
-        metric[key] = metric[key].replace(cfg.data_root, f'{shapes}/')
-    changes = dict(val_cfg=cfg.val_cfg, val_dataloader=loader, val_evaluator=metric)
-    return changes | {
-        'train_cfg.val_interval': 2,
-        'test_cfg': cfg.test_cfg,
-        'test_dataloader': loader,
-        'test_evaluator': metric,
-    }
+def evaluated(project_root: Path, shapes: Path) -> Callable[..., dict]:
+    """Changes of a config that has no evaluation, and others besides: one after two iterations each."""
+
+    def changes(**others) -> dict:
+        cfg = Config.fromfile(project_root / 'configs' / 'maskdino' / 'maskdino_r18_shapes_panoptic.py')
+        loader = cfg.val_dataloader.to_dict() | dict(_delete_=True, num_workers=0, persistent_workers=False)
+        loader['dataset']['data_root'] = f'{shapes}/'
+        metrics = [metric.to_dict() for metric in cfg.val_evaluator if metric.type == 'PanopticQualityMetric']
+        for key in ('ann_file', 'seg_prefix'):
+            metrics[0][key] = metrics[0][key].replace(cfg.data_root, f'{shapes}/')
+        loop = dict(_delete_=True, type='ValLoop')
+        return dict(val_cfg=loop, val_dataloader=loader, val_evaluator=metrics) | {'train_cfg.val_interval': 2} | others
+
+    return changes
 
 
 @pytest.fixture
@@ -47,12 +46,12 @@ def documented(project_root: Path) -> dict:
     return Config.fromstring(re.sub('_base_ = .*\n', '', block), '.py').to_dict()
 
 
-def test_the_documented_recipes(train: Callable, tmp_path: Path, evaluation: dict, documented: dict) -> None:
+def test_the_documented_recipes(train: Callable, tmp_path: Path, evaluated: Callable, documented: dict) -> None:
     """The first evaluation ends the run: any PQ is above -1."""
     stop = {'default_hooks.early_stopping.stopping_threshold': -1}
     hooks = {f'default_hooks.{name}': options for name, options in documented['default_hooks'].items()}
     hooks['default_hooks.checkpoint'] = dict(interval=1, max_keep_ckpts=1, **hooks['default_hooks.checkpoint'])
-    assert train('run', {**evaluation, **hooks, **stop, 'model': documented['model']}) == 0
+    assert train('run', evaluated(**hooks, **stop, model=documented['model'])) == 0
     assert sorted(path.name for path in (tmp_path / 'run').glob('*.pth')) == [
         'best_coco_panoptic_PQ_iter_2.pth',
         'iter_2.pth',
@@ -67,21 +66,23 @@ def test_the_documented_recipes(train: Callable, tmp_path: Path, evaluation: dic
     assert all(torch.equal(tensor, averaged[key]) for key, tensor in model.state_dict().items())
 
 
-def test_averages_go_on(train: Callable, tmp_path: Path, evaluation: dict) -> None:
+def test_averages_go_on(train: Callable, tmp_path: Path, evaluated: Callable) -> None:
     """Bit for bit, as the weights do, with an evaluation in between."""
-    assert train('whole', evaluation | AVERAGE | {'train_cfg.max_iters': 4}) == 0
-    for iterations, resume in ((2, False), (4, True)):
-        assert train('parts', evaluation | AVERAGE | {'train_cfg.max_iters': iterations, 'resume': resume}) == 0
+    last = {**AVERAGE, 'train_cfg.max_iters': 4}
+    assert train('whole', evaluated(**last)) == 0
+    assert train('parts', evaluated(**AVERAGE, **{'train_cfg.max_iters': 2})) == 0
+    assert train('parts', evaluated(**last, load_from=str(tmp_path / 'parts' / 'iter_2.pth'), resume=True)) == 0
     whole, parts = (load(tmp_path / name / 'iter_4.pth') for name in ('whole', 'parts'))
     for key in ('state_dict', 'ema_state_dict'):
         assert all(torch.equal(tensor, parts[key][name]) for name, tensor in whole[key].items())
 
 
-def test_averages_end_where_the_config_has_none(train: Callable, read_losses: Callable) -> None:
+def test_averages_end_where_the_config_has_none(train: Callable, tmp_path: Path, read_losses: Callable) -> None:
     """The run goes on as one that never averaged."""
     assert train('plain', {'train_cfg.max_iters': 4}) == 0
-    assert train('averaged', AVERAGE | {'train_cfg.max_iters': 2}) == 0
-    assert train('averaged', {'train_cfg.max_iters': 4, 'resume': True}) == 0
+    assert train('averaged', {**AVERAGE, 'train_cfg.max_iters': 2}) == 0
+    go_on = dict(load_from=str(tmp_path / 'averaged' / 'iter_2.pth'), resume=True)
+    assert train('averaged', {'train_cfg.max_iters': 4} | go_on) == 0
     assert read_losses('averaged') == read_losses('plain')
 
 
