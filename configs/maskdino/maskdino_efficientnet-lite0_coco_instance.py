@@ -11,7 +11,11 @@ model = dict(
     panoptic_head=dict(
         query_init=dict(num_queries=100),
         box_prior=dict(type='BoxPrior'),
-        criterion=dict(loss_mask=dict(loss_weight=2.0), loss_dice=dict(loss_weight=2.0)),
+        criterion=dict(
+            loss_cls=dict(prior_prob=0.1),
+            loss_mask=dict(loss_weight=2.0),
+            loss_dice=dict(loss_weight=2.0),
+        ),
     ),
     test_cfg=dict(box_margin=0.1),
 )

@@ -6,7 +6,12 @@ _base_ = [
     '../_base_/default_runtime.py',
 ]
 
-criterion = dict(decouple_stuff=True, loss_mask=dict(loss_weight=2.0), loss_dice=dict(loss_weight=2.0))
+criterion = dict(
+    decouple_stuff=True,
+    loss_cls=dict(prior_prob=0.1),
+    loss_mask=dict(loss_weight=2.0),
+    loss_dice=dict(loss_weight=2.0),
+)
 model = dict(
     panoptic_head=dict(num_stuff_classes=53, query_init=dict(num_queries=100), criterion=criterion),
     test_cfg=dict(panoptic_on=True, semantic_on=True, box_margin=0.1),

@@ -15,7 +15,8 @@ test_dataloader = val_dataloader
 val_evaluator = dict(_base_.val_evaluator[-1], _delete_=True)  # box AP and mask AP
 test_evaluator = val_evaluator
 
-criterion = dict(decouple_stuff=False, loss_mask=dict(loss_weight=5.0), loss_dice=dict(loss_weight=5.0))
+usual = dict(loss_weight=5.0)
+criterion = dict(decouple_stuff=False, loss_cls=dict(prior_prob=0.01), loss_mask=usual, loss_dice=usual)
 model = dict(
     panoptic_head=dict(num_stuff_classes=0, query_init=dict(initial_boxes='tight'), criterion=criterion),
     test_cfg=dict(panoptic_on=False, semantic_on=False, box_margin=None),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +65,15 @@ def test_the_documented_recipes(train: Callable, tmp_path: Path, evaluated: Call
         assert {'backbone.layer2', 'panoptic_head.decoder'} <= changed, 'these are averaged'
     model = Predictor(tmp_path / 'run', device='cpu').model
     assert all(torch.equal(tensor, averaged[key]) for key, tensor in model.state_dict().items())
+
+
+def test_metrics_stand_at_their_iteration(train: Callable, tmp_path: Path, evaluated: Callable) -> None:
+    """In TensorBoard and the like a curve is drawn by this step."""
+    assert train('run', evaluated()) == 0
+    (log,) = (tmp_path / 'run').glob('*/vis_data/scalars.json')
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    steps = [entry['step'] for entry in entries if 'coco_panoptic/PQ' in entry]
+    assert steps and steps == [2 * (i + 1) for i in range(len(steps))]
 
 
 def test_averages_go_on(train: Callable, tmp_path: Path, evaluated: Callable) -> None:
