@@ -63,11 +63,13 @@ class QueryInit(NamedTuple):
     boxes: Tensor
     """(bs, num_queries, 4)."""
     encoder_stage: StagePrediction | None
-    """Prediction of the selected tokens; None with learned queries."""
+    """Prediction of the selected tokens; None with learned queries, or where ``further`` has it."""
     selected: Tensor | None
     """(bs, num_queries) int64 index of each query's token; None with learned queries."""
     scores: Tensor | None
     """(bs, num_points) class logits by which the tokens were ranked, -inf in the padding; None with learned queries."""
+    further: tuple[QueryGroup, ...] = ()
+    """What options supervise besides."""
 
 
 class StagePrediction(NamedTuple):
@@ -116,6 +118,17 @@ class DenoisingGroups(NamedTuple):
     num_groups: int
 
 
+class QueryGroup(NamedTuple):
+    """Queries that are matched with the objects by themselves: the model's, or those that an option adds to them."""
+
+    stages: StagePrediction
+    """Stacked: (num_stages, bs, num_queries, ...); without mask embeddings, matching and losses look at no masks."""
+    names: list[str]
+    """Prefix of each stage's losses."""
+    num_copies: int = 1
+    """Queries that are to become the same object."""
+
+
 class HeadOutput(NamedTuple):
     """All predictions of a training step, stages stacked in a leading dimension."""
 
@@ -128,3 +141,5 @@ class HeadOutput(NamedTuple):
     groups: DenoisingGroups | None
     mask_features: Tensor | None
     """(bs, mask_dims, h / 4, w / 4)."""
+    further: tuple[QueryGroup, ...] = ()
+    """What options add; empty in the paper's model."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from mmmaskdino.datasets.pipelines import dataset_with_pipeline, step_name
+from mmmaskdino.datasets.pipelines import dataset_with_pipeline, prediction_dataset, step_name
 from mmmaskdino.tile_grid import check_tiles
 
 SCALES = (0.75, 1.0, 1.25)
@@ -31,7 +31,7 @@ def enable_tta(cfg: Config, scales: Sequence[float] | None = None, flips: Sequen
     Raises:
         ValueError: The config has a `tta_pipeline`, but scales or flips are given, or one of them cannot be.
     """
-    dataset = dataset_with_pipeline(cfg.test_dataloader.dataset)
+    dataset = prediction_dataset(cfg)
     if 'tta_pipeline' in cfg:
         if scales is not None or flips is not None:
             raise ValueError('the config has a tta_pipeline, which says scales and flips; change it there')

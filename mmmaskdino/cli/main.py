@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from mmmaskdino.plain_text import printable
 from mmmaskdino.version import __version__
 
 INTERRUPTED = 130  # what shells report of a program that was ended with Ctrl-C
+READER_GONE = 141  # and of one whose output nobody reads any more
 COMMANDS = {
     'quickstart': 'from a folder of photographs to a trained small model and its pictures',
     'train': 'train a model',
@@ -34,6 +36,7 @@ TOOLS = {
     'draw': ('analysis_tools/draw_results.py', 'pictures of ground truth beside prediction'),
     'worst': ('analysis_tools/worst_results.py', 'the same of the images that are predicted worst'),
     'explain': ('analysis_tools/explain_prediction.py', 'pictures of what happens inside a prediction'),
+    'compare': ('analysis_tools/compare_models.py', 'train models with several seeds, detectors of mmdet beside them'),
     'curves': ('analysis_tools/plot_training.py', 'losses and metrics of trainings'),
     'benchmark': ('analysis_tools/benchmark.py', 'time, memory and operations beside other detectors'),
     'memory': ('analysis_tools/get_memory.py', 'the batch that fits a GPU, estimated on the CPU'),
@@ -111,7 +114,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if command not in (*COMMANDS, *TOOLS):
         parser.error(f'there is no command {command}{_did_you_mean(command, [*COMMANDS, *TOOLS])}')
     run = run_tool if command in TOOLS else run_command
-    return run(command, argv[1:], f'mmmaskdino {command}')
+    try:
+        status = run(command, argv[1:], f'mmmaskdino {command}')
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # whoever reads has enough, as `head` of a list
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_GONE
 
 
 def run_command(command: str, argv: Sequence[str] | None = None, prog: str | None = None) -> int:

@@ -1,6 +1,6 @@
 """Questions to the config of a dataset about its pipeline."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
@@ -13,6 +13,24 @@ def dataset_with_pipeline(dataset: Any) -> Any:
     while 'pipeline' not in dataset and 'dataset' in dataset:
         dataset = dataset['dataset']
     return dataset
+
+
+def prediction_dataset(cfg: Mapping[str, Any]) -> Any:
+    """The config of the dataset whose pipeline prepares images for prediction: that of the test, or else validation.
+
+    Args:
+        cfg: A whole config.
+
+    Raises:
+        ValueError: It has neither.
+    """
+    for key in ('test_dataloader', 'val_dataloader'):
+        if cfg.get(key):
+            return dataset_with_pipeline(cfg[key]['dataset'])
+    raise ValueError(
+        'the config has no test_dataloader and no val_dataloader, so it does not say how images are prepared for the '
+        'model: add one of them, with dataset.pipeline'
+    )
 
 
 def step_name(step: Any) -> str:

@@ -7,8 +7,9 @@ from mmengine.registry import STRATEGIES
 from mmmaskdino.engine.checkpoints import AtomicLocalBackend, CheckpointError, ResumableCheckpointHook
 from mmmaskdino.engine.classes import ClassCountCheckHook, ClassMatchingHook
 from mmmaskdino.engine.compiling import CompileHook
+from mmmaskdino.engine.early_stopping import ResumableEarlyStoppingHook
 from mmmaskdino.engine.faults import BoundedHistoryHook, NonFiniteError, NonFiniteHook, SafetyHook
-from mmmaskdino.engine.optimisers import FusedAdamW, UndecayedNormConstructor
+from mmmaskdino.engine.optimisers import FusedAdamW, LayerDecayConstructor, UndecayedNormConstructor
 from mmmaskdino.engine.progress import ProgressHook
 from mmmaskdino.engine.resuming import ResumableTrainLoop, find_resumable_checkpoint, is_complete
 from mmmaskdino.engine.safe_loading import load_local
@@ -22,10 +23,12 @@ __all__ = [
     'ClassMatchingHook',
     'CompileHook',
     'FusedAdamW',
+    'LayerDecayConstructor',
     'NonFiniteError',
     'NonFiniteHook',
     'ProgressHook',
     'ResumableCheckpointHook',
+    'ResumableEarlyStoppingHook',
     'ResumableTrainLoop',
     'SafetyHook',
     'ShardedStrategy',

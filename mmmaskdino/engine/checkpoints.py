@@ -15,9 +15,11 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from mmmaskdino.engine.averaging import AVERAGED, find_averages, trained_weights
 from mmmaskdino.engine.optimisers import follow_config
 
 PARTIAL_SUFFIX = '.partial'
+GREATER_IS_BETTER = ('PQ', 'SQ', 'RQ', 'Fscore', 'Recall')  # parts of metrics' names that mmengine does not know
 _RECORDS = ('keep_ckpt_ids', 'last_ckpt', 'best_ckpt_path', 'best_ckpt_path_dict')
 
 
@@ -118,7 +120,7 @@ class ResumableCheckpointHook(CheckpointHook):
         kwargs: The arguments of mmengine's `CheckpointHook`.
     """
 
-    _default_greater_keys = [*CheckpointHook._default_greater_keys, 'PQ', 'SQ', 'RQ', 'Fscore', 'Recall']
+    _default_greater_keys = [*CheckpointHook._default_greater_keys, *GREATER_IS_BETTER]
 
     def __init__(self, *args: Any, max_failures: int = 3, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -143,7 +145,8 @@ class ResumableCheckpointHook(CheckpointHook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Do not resume from weights alone, which would start the optimiser from scratch silently.
 
-        What the config says of the optimiser and the schedule holds in a resumed run, too.
+        What the config says of the optimiser and the schedule holds in a resumed run, too; and where it has no EMAHook
+        any more, the run goes on from the weights that were trained, not from their average.
 
         Args:
             runner: The runner.
@@ -160,17 +163,24 @@ class ResumableCheckpointHook(CheckpointHook):
                 'and published files are weights alone). Resume from an iter_*.pth, or start from its weights with '
                 'load_from and without --resume'
             )
+        if AVERAGED in checkpoint and not find_averages(runner):
+            checkpoint['state_dict'] = trained_weights(checkpoint)
+            runner.logger.warning(
+                'the checkpoint has averaged weights and the config no EMAHook: the run goes on from the weights that '
+                'were trained, and the average ends here'
+            )
         if message := follow_config(runner, checkpoint):
             runner.logger.warning(message)
 
-    def save(self, runner: Runner, iteration: int) -> None:
+    def save(self, runner: Runner, iteration: int, again: bool = False) -> None:
         """Save a checkpoint now, if the last one is not of this iteration.
 
         Args:
             runner: The runner, of a training by iterations.
             iteration: How many iterations it holds.
+            again: Save also if it is, because the run has learned something since.
         """
-        if not self.has_saved(iteration):
+        if again or not self.has_saved(iteration):
             self._save_checkpoint_with_step(runner, iteration, meta=dict(epoch=runner.epoch, iter=iteration))
 
     def has_saved(self, iteration: int) -> bool:
@@ -182,14 +192,10 @@ class ResumableCheckpointHook(CheckpointHook):
             super()._save_checkpoint_with_step(runner, step, meta)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        measured = {name: score if _is_measured(score) else None for name, score in metrics.items()}
+        measured = {name: score if is_measured(score) else None for name, score in metrics.items()}
         for name in self.key_indicators if self.save_best else ():
-            if name != 'auto' and measured.setdefault(name) is None:
-                reason = (
-                    f'it is {metrics[name]}: there was nothing to measure it on'
-                    if name in metrics
-                    else f'it is not among {list(metrics)}'
-                )
+            if name != 'auto' and (reason := why_not_measured(name, metrics)):
+                measured.setdefault(name)
                 runner.logger.warning(f'save_best: no best checkpoint by {name} after this evaluation: {reason}')
         with self._keeping_the_old(runner):
             super()._save_best_checkpoint(runner, measured)
@@ -234,6 +240,13 @@ class ResumableCheckpointHook(CheckpointHook):
         )
 
 
-def _is_measured(score: Any) -> bool:
+def why_not_measured(name: str, metrics: dict[str, Any]) -> str:
+    """Why a metric is no number, for people; empty where it is one."""
+    if name not in metrics:
+        return f'it is not among {list(metrics)}'
+    return '' if is_measured(metrics[name]) else f'it is {metrics[name]}: there was nothing to measure it on'
+
+
+def is_measured(score: Any) -> bool:
     """Whether a metric is a number; COCO says -1 where there is nothing to measure."""
     return score is not None and not math.isnan(score) and score != -1

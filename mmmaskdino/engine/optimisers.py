@@ -1,5 +1,6 @@
 """Optimiser, weight decay, and what of their settings holds in a resumed run."""
 
+import re
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -57,6 +58,75 @@ class UndecayedNormConstructor(DefaultOptimWrapperConstructor):
         if isinstance(module, NORMS):
             for group in params[first:]:
                 group['weight_decay'] = 0.0
+
+
+@OPTIM_WRAPPER_CONSTRUCTORS.register_module()
+class LayerDecayConstructor(UndecayedNormConstructor):
+    """Parameter groups whose learning rate falls from the last layer of the backbone to the first.
+
+    The rate of a parameter is that of the schedule and of the ``custom_keys``, times ``layer_decay_rate`` once for the
+    backbone's last layer, twice for the one before, and so on down to patches or stem, as in BEiT and ViTDet (Li et
+    al., 2022). Which layer a parameter is in, the backbone says (``get_layer_depth``, as in mmpretrain); the Swin
+    Transformer of mmdet and mmseg is known here.
+
+    Args:
+        optim_wrapper_cfg (dict): As in mmengine.
+        paramwise_cfg (dict): As in mmengine, with ``layer_decay_rate``, a number above 0 and up to 1.
+
+    Raises:
+        ValueError: ``layer_decay_rate`` is no such number, or it is not known in which layer a parameter is.
+    """
+
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
+        super().__init__(optim_wrapper_cfg, paramwise_cfg)
+        self.rate = self.paramwise_cfg.get('layer_decay_rate')
+        if not isinstance(self.rate, (int, float)) or not 0 < self.rate <= 1:
+            raise ValueError(
+                'LayerDecayConstructor expects optim_wrapper.paramwise_cfg.layer_decay_rate above 0 and up to 1, such '
+                f'as 0.8, got {self.rate!r}'
+            )
+
+    def add_params(self, params: list[dict], module: nn.Module, prefix: str = '', **kwargs: Any) -> None:
+        """Append the parameter groups of a module and of its children.
+
+        Args:
+            params (list[dict]): Parameter groups, one per parameter; appended to.
+            module (nn.Module): The module.
+            prefix (str): Its name; none for the whole model.
+            kwargs (Any): The other arguments of mmengine's method.
+        """
+        super().add_params(params, module, prefix=prefix, **kwargs)
+        if prefix:
+            return
+        names = {parameter: name for name, parameter in module.backbone.named_parameters()}
+        for group in params:
+            (parameter,) = group['params']
+            if parameter in names:
+                depth, num_layers = _layer_depth(module.backbone, names[parameter])
+                group['lr'] = group.get('lr', self.base_lr) * self.rate ** (num_layers - 1 - depth)
+
+
+def _layer_depth(backbone: nn.Module, name: str) -> tuple[int, int]:
+    """Layer of a parameter, 0 for patches or stem, and the number of layers with the head, which is the last."""
+    if hasattr(backbone, 'get_layer_depth'):
+        return backbone.get_layer_depth(name)
+    if type(backbone).__name__ != 'SwinTransformer':
+        raise ValueError(
+            f'LayerDecayConstructor does not know the layers of {type(backbone).__name__}: give it a method '
+            'get_layer_depth(name), or take a TimmBackbone or SwinTransformer'
+        )
+    depths = [len(stage.blocks) for stage in backbone.stages]
+    num_layers = sum(depths) + 2
+    if name.startswith(('patch_embed.', 'absolute_pos_embed')):
+        return 0, num_layers
+    if re.match(r'norm\d\.', name):  # of a map that leaves the backbone, as the head wants it
+        return num_layers - 1, num_layers
+    match = re.match(r'stages\.(\d+)\.(?:blocks\.(\d+)|downsample)\.', name)
+    if match is None:
+        raise ValueError(f'LayerDecayConstructor does not know in which layer of the Swin Transformer {name} is')
+    stage, block = int(match[1]), match[2]
+    # What halves the map after a stage goes with its last block, as in mmpretrain.
+    return sum(depths[:stage]) + (int(block) + 1 if block else depths[stage]), num_layers
 
 
 def follow_config(runner: Runner, checkpoint: dict) -> str | None:

@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 from mmengine.dist import get_rank, get_world_size
-from mmengine.hooks import EMAHook
 from mmengine.logging import print_log
 from mmengine.registry import LOOPS
 from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from mmmaskdino.engine.averaging import find_averages
 from mmmaskdino.engine.checkpoints import CheckpointError
 from mmmaskdino.engine.data_loading import SeededLoader, seed_all
 from mmmaskdino.engine.faults import NonFiniteHook
@@ -123,7 +123,7 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         if self._doing == _LOADING:
             return get_world_size() == 1
         # Not while EMAHook may be exchanging weights; StopSignalHook asks after each batch, too.
-        return self._doing == _VALIDATING and not self._is_sharded and not self._averages
+        return self._doing == _VALIDATING and not self._is_sharded and not find_averages(self.runner)
 
     def run(self) -> nn.Module:
         """Train to the end.
@@ -199,18 +199,15 @@ class ResumableTrainLoop(IterBasedTrainLoop):
 
     def _validate(self) -> None:
         """Validate; if that ends by an error, averaged weights that stand in the model's place are put back."""
-        before = [_fingerprint(hook.src_model) for hook in self._averages]
+        averages = find_averages(self.runner)
+        before = [_fingerprint(hook.src_model) for hook in averages]
         try:
             self.runner.val_loop.run()
         except BaseException:
-            for hook, old in zip(self._averages, before, strict=True):
+            for hook, old in zip(averages, before, strict=True):
                 if not torch.equal(_fingerprint(hook.src_model), old):
                     hook._swap_ema_parameters()
             raise
-
-    @property
-    def _averages(self) -> list[EMAHook]:
-        return [hook for hook in self.runner.hooks if isinstance(hook, EMAHook)]
 
     @property
     def _num_backward(self) -> int:

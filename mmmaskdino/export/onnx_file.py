@@ -16,7 +16,7 @@ from mmengine.config import Config
 from torch import Tensor
 
 import mmmaskdino
-from mmmaskdino.datasets.pipelines import dataset_with_pipeline, step_name
+from mmmaskdino.datasets.pipelines import prediction_dataset, step_name
 from mmmaskdino.structures import Shape
 
 from .network import INPUTS, STRIDE, ExportedNetwork
@@ -104,7 +104,7 @@ def describe(cfg: Config, network: ExportedNetwork, size: Shape | None) -> dict[
 
 def _resize_scale(cfg: Config) -> list[int] | None:
     """Longest and shortest side of the test pipeline's resize that keeps the aspect ratio."""
-    for transform in dataset_with_pipeline(cfg.test_dataloader.dataset).pipeline:
+    for transform in prediction_dataset(cfg).pipeline:
         if step_name(transform) in ('AntialiasedResize', 'Resize') and transform.get('keep_ratio'):
             return sorted(transform['scale'], reverse=True)
     return None

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+from mmengine.visualization.vis_backend import LocalVisBackend, MLflowVisBackend
 
+from mmmaskdino.engine.averaging import averaged_weights
 from mmmaskdino.visualization.comparison import draw_comparison, draw_contact_sheet
 from mmmaskdino.visualization.predicted_dataset import PredictedDataset, write_picture
 
@@ -18,7 +21,9 @@ from mmmaskdino.visualization.predicted_dataset import PredictedDataset, write_p
 class PictureHook(Hook):
     """Draws ground truth beside prediction of the first validation images after each evaluation.
 
-    The pictures are `pictures/iter_<iteration>.png` of the work dir.
+    The pictures are `pictures/iter_<iteration>.png` of the work dir, and go to TensorBoard, Weights & Biases and the
+    like, where the run's visualizer has them as backends. Of averaged weights (EMA), which are evaluated, they show
+    these.
 
     Args:
         num_images (int): Images in a picture, at least 1.
@@ -39,13 +44,24 @@ class PictureHook(Hook):
             runner: The runner.
             metrics: Not used.
         """
+        sheet = self._draw(runner)
+        path = Path(runner.work_dir) / 'pictures' / f'iter_{runner.iter:06d}.png'
+        path.parent.mkdir(exist_ok=True)
+        write_picture(path, sheet)
+        for backend in runner.visualizer._vis_backends.values():
+            if not isinstance(backend, LocalVisBackend):  # which would write the file a second time
+                # A series of pictures has one name; in MLflow pictures are files.
+                name = f'pictures/{path.name}' if isinstance(backend, MLflowVisBackend) else 'pictures'
+                backend.add_image(name, sheet, step=runner.iter)
+
+    def _draw(self, runner: Runner) -> np.ndarray:
+        """The picture, (h, w, 3) uint8, RGB."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         dataset = PredictedDataset(runner.val_dataloader.dataset, model)
         pictures = []
-        for index in range(min(self.num_images, len(dataset))):
-            image, data_sample = dataset[index]
-            name = Path(data_sample.img_path).name
-            pictures.append(draw_comparison(image, data_sample, dataset.metainfo, name, score_thr=self.score_thr))
-        path = Path(runner.work_dir) / 'pictures' / f'iter_{runner.iter:06d}.png'
-        path.parent.mkdir(exist_ok=True)
-        write_picture(path, draw_contact_sheet(pictures))
+        with averaged_weights(runner):
+            for index in range(min(self.num_images, len(dataset))):
+                image, data_sample = dataset[index]
+                name = Path(data_sample.img_path).name
+                pictures.append(draw_comparison(image, data_sample, dataset.metainfo, name, score_thr=self.score_thr))
+        return draw_contact_sheet(pictures)

@@ -1,8 +1,9 @@
+import pytest
 from mmdet.datasets.transforms import LoadAnnotations
 from mmengine.config import ConfigDict
 
 from mmmaskdino.datasets import LoadCheckedAnnotations
-from mmmaskdino.datasets.pipelines import dataset_with_pipeline, replace_step, step_name
+from mmmaskdino.datasets.pipelines import dataset_with_pipeline, prediction_dataset, replace_step, step_name
 
 
 def test_wrappers_are_passed_through() -> None:
@@ -13,6 +14,15 @@ def test_wrappers_are_passed_through() -> None:
     mixed = dict(type='MultiImageMixDataset', dataset=inner, pipeline=[dict(type='Mosaic')])
     assert dataset_with_pipeline(mixed) is mixed, 'the pipeline that is run last'
     assert dataset_with_pipeline({}) == {}
+
+
+def test_images_are_prepared_as_for_the_test_or_else_for_the_validation() -> None:
+    """mmengine's runner writes None for what a run does not have."""
+    test, val = (dict(dataset=dict(type=name, pipeline=[])) for name in ('test', 'val'))
+    assert prediction_dataset(ConfigDict(test_dataloader=test, val_dataloader=val)).type == 'test'
+    assert prediction_dataset(ConfigDict(test_dataloader=None, val_dataloader=val)).type == 'val'
+    with pytest.raises(ValueError, match='no test_dataloader and no val_dataloader'):
+        prediction_dataset(ConfigDict(test_dataloader=None))
 
 
 def test_names() -> None:

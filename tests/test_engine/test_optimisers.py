@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from mmdet.registry import OPTIMIZERS
+from mmdet.registry import MODELS, OPTIMIZERS
 from mmengine.optim import OptimWrapper, build_optim_wrapper
 from mmengine.optim.scheduler import LinearLR, MultiStepLR, PolyLR, ReduceOnPlateauLR
 from torch import nn
@@ -163,3 +163,77 @@ def test_a_schedule_by_metrics_is_kept_and_this_is_said() -> None:
     message = follow_config(make(lr=0.5, kinds=kinds), checkpoint)
     assert 'kept as in the checkpoint; ignored: lr 0.5 (the checkpoint has 1)' in message
     assert str(checkpoint) == before
+
+
+def rates(model: nn.Module, **options) -> dict[str, float]:
+    """Learning rate of each parameter, for a rate of 1 and half of it in each earlier layer."""
+    cfg = dict(
+        constructor='LayerDecayConstructor',
+        optimizer=dict(type='AdamW', lr=1.0, weight_decay=0.05),
+        paramwise_cfg=dict(dict(layer_decay_rate=0.5), **options),
+    )
+    names = {id(p): name for name, p in model.named_parameters()}
+    groups = build_optim_wrapper(model, cfg).optimizer.param_groups
+    return {names[id(p)]: group['lr'] for group in groups for p in group['params']}
+
+
+def with_head(backbone: nn.Module) -> nn.Module:
+    return nn.ModuleDict(dict(backbone=backbone, head=nn.Linear(2, 2)))
+
+
+@pytest.fixture
+def swin(mmdet_scope) -> nn.Module:
+    """Two blocks in the first stage, one in each of the others: five of them."""
+    cfg = dict(type='SwinTransformer', embed_dims=8, depths=(2, 1, 1, 1), num_heads=(1, 1, 2, 2), window_size=2)
+    return with_head(MODELS.build(cfg))
+
+
+def test_rates_of_a_swin_transformer(swin: nn.Module) -> None:
+    """Six factors from the head to the patches; what halves the map goes with the block before it."""
+    got = rates(swin)
+    starts = {
+        'patch_embed.': 2**-6,
+        'stages.0.blocks.0.': 2**-5,
+        'stages.0.blocks.1.': 2**-4,
+        'stages.0.downsample.': 2**-4,
+        'stages.1.blocks.0.': 2**-3,
+        'stages.1.downsample.': 2**-3,
+        'stages.2.': 2**-2,
+        'stages.3.': 2**-1,
+        'norm': 1,
+    }
+    wanted = {
+        name: next((rate for start, rate in starts.items() if name.startswith(f'backbone.{start}')), 1) for name in got
+    }
+    assert got == wanted and set(got.values()) == set(starts.values())
+    assert set(got) == {name for name, _ in swin.named_parameters()}
+
+
+def test_rates_of_a_plain_vision_transformer_are_times_those_of_the_keys() -> None:
+    options = dict(depth=2, embed_dim=32, num_heads=2, dynamic_img_size=True)
+    backbone = MODELS.build(
+        dict(type='TimmBackbone', model_name='vit_tiny_patch16_224', out_strides=(16,), options=options)
+    )
+    got = rates(with_head(backbone), custom_keys={'backbone': dict(lr_mult=0.8), 'head': dict(lr_mult=3.0)})
+    block = 'backbone.model.model.blocks'
+    assert got['head.weight'] == 3.0
+    assert got[f'{block}.1.mlp.fc2.weight'] == pytest.approx(0.4)
+    assert got[f'{block}.0.norm1.bias'] == pytest.approx(0.2)
+    for name in ('pos_embed', 'cls_token', 'patch_embed.proj.weight'):
+        assert got[f'backbone.model.model.{name}'] == pytest.approx(0.1)
+
+
+def test_frozen_parameters_are_in_no_group(swin: nn.Module) -> None:
+    swin.backbone.patch_embed.requires_grad_(False)
+    assert not any('patch_embed' in name for name in rates(swin))
+
+
+def test_layers_that_are_not_known(swin: nn.Module) -> None:
+    with pytest.raises(ValueError, match='does not know the layers of Conv2d'):
+        rates(with_head(nn.Conv2d(3, 4, 1)))
+    swin.backbone.register_parameter('extra', nn.Parameter(torch.zeros(1)))
+    with pytest.raises(ValueError, match='in which layer of the Swin Transformer extra is'):
+        rates(swin)
+    for rate in (None, 0.0, 1.5, 'high'):
+        with pytest.raises(ValueError, match='layer_decay_rate above 0 and up to 1'):
+            rates(swin, layer_decay_rate=rate)

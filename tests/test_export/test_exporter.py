@@ -70,6 +70,13 @@ def test_masks_that_know_their_boxes(export):
         assert {agreement.runtime for agreement in done.agreements} == {'onnxruntime', 'openvino'}
 
 
+def test_de_imbalanced_start(export):
+    changes = {'model.panoptic_head.query_init': dict(type='DeImbalancedQuerySelection', num_candidates=40, ffn_dim=48)}
+    _, network, done = export('panoptic', 'raw', changes, runtimes=['onnxruntime', 'openvino'])
+    assert len(network.head.query_init.layers) == 2
+    assert {agreement.runtime for agreement in done.agreements} == {'onnxruntime', 'openvino'}
+
+
 def test_fixed_size(export):
     _, _, done = export('detection', 'results', size=(96, 128))
     assert {agreement.canvas for agreement in done.agreements} == {(96, 128)}

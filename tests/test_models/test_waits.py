@@ -10,6 +10,8 @@ CONFIGS = [
     'maskdino_r50_coco_panoptic',
     'maskdino_r50_coco_detection',
     'options/maskdino_r50_coco_instance_12e_stable-matching',
+    'options/maskdino_r50_coco_instance_12e_hybrid-matching',
+    'options/maskdino_r50_coco_instance_12e_de-imbalanced-start',
 ]
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmdet.structures import DetDataSample
 from mmseg.structures import SegDataSample
 
 from mmmaskdino.models.layers.prediction_heads import decode_masks
@@ -59,6 +60,17 @@ def test_learned_queries_are_not_tokens(make_small_model):
     with TraceRecorder(model) as recorder:
         model.predict(torch.randn(1, 3, 64, 96), [SegDataSample(metainfo=dict(ori_shape=(64, 96)))])
     assert recorder.trace.tokens is None
+    assert [stage.name for stage in recorder.trace.stages][:2] == ['initial queries', 'layer 1']
+
+
+@torch.no_grad()
+def test_refined_candidates_are_tokens(make_small_model):
+    """Each query still has its token; the encoder's stage is not of the same queries, so it is not shown."""
+    model = make_small_model('options/maskdino_r18_shapes_instance_predicted-boxes_de-imbalanced-start')
+    sample = DetDataSample(metainfo=dict(batch_input_shape=(64, 96), img_shape=(64, 96), ori_shape=(64, 96)))
+    with TraceRecorder(model) as recorder:
+        model.predict(torch.randn(1, 3, 64, 96), [sample])
+    assert len(recorder.trace.tokens.centers) == len(recorder.trace.stages[0].boxes) == 30
     assert [stage.name for stage in recorder.trace.stages][:2] == ['initial queries', 'layer 1']
 
 

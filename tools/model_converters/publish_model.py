@@ -24,6 +24,7 @@ from mmmaskdino.apis.testing import METRICS
 from mmmaskdino.converters import read_checkpoint
 from mmmaskdino.converters.files import Checkpoint
 from mmmaskdino.converters.target import read_dataset_meta
+from mmmaskdino.engine.averaging import AVERAGED, trained_weights
 from mmmaskdino.hub import find_weights
 from mmmaskdino.hub.download import Remote, check_file
 from mmmaskdino.hub.resolve import PUBLISHED
@@ -74,17 +75,15 @@ def parse_args() -> argparse.Namespace:
 
 
 def published_weights(checkpoint: Checkpoint, raw: bool) -> dict[str, torch.Tensor]:
-    """Weights to publish. mmengine's EMAHook writes the averaged ones as `state_dict`, the others as `ema_state_dict`.
+    """Weights to publish: the averaged ones of a run with EMA, or the raw ones.
 
     Raises:
         ValueError: If raw weights are wanted of a run without EMA.
     """
-    if not raw:
-        return {name: tensor.contiguous() for name, tensor in checkpoint.tensors.items()}
-    if 'ema_state_dict' not in checkpoint.content:
-        raise ValueError('--raw-weights expects a checkpoint of a run with EMAHook (ema_state_dict), this one has none')
-    others = checkpoint.content['ema_state_dict']
-    return {name: others.get(f'module.{name}', tensor).contiguous() for name, tensor in checkpoint.tensors.items()}
+    if raw and AVERAGED not in checkpoint.content:
+        raise ValueError(f'--raw-weights expects a checkpoint of a run with EMAHook ({AVERAGED}), this one has none')
+    weights = trained_weights(checkpoint.content) if raw else checkpoint.tensors
+    return {name: tensor.contiguous() for name, tensor in weights.items()}
 
 
 def published_meta(checkpoint: Checkpoint, config: str | None) -> dict[str, Any]:

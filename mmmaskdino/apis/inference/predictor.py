@@ -27,7 +27,7 @@ from mmmaskdino.apis.tta import tta_model, tta_pipeline
 from mmmaskdino.datasets.files import DataError
 from mmmaskdino.datasets.image_loading import LoadCheckedImage
 from mmmaskdino.datasets.image_reading import Remark, RemarkCounts
-from mmmaskdino.datasets.pipelines import dataset_with_pipeline, step_name
+from mmmaskdino.datasets.pipelines import prediction_dataset, step_name
 from mmmaskdino.devices import choose_device
 from mmmaskdino.engine.compiling import default_parts
 from mmmaskdino.hub.huggingface import fetch_published
@@ -141,7 +141,7 @@ class Predictor:
         else:
             cfg, weights = open_model(config, weights, cfg_options)
             apply_settings(cfg, kinds, thresholds)
-            plain = _without_annotations(list(dataset_with_pipeline(cfg.test_dataloader.dataset).pipeline))
+            plain = _without_annotations(list(prediction_dataset(cfg).pipeline))
             steps = list(_with_views(cfg, plain, tta_scales, tta_flips) if tta else plain)
             self.model = build_model(cfg, weights, choose_device(device), tta)
             self._windows = (cfg.model.get('test_cfg') or {}).get('mode') == 'slide'

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from mmengine.runner import CheckpointLoader
+from timm.models import group_parameters
 from torch import Tensor, nn
 
 from mmmaskdino.ops.device import is_host, is_traced
@@ -36,6 +38,8 @@ class TimmBackbone(BaseModule):
         pretrained (bool): Whether to start from timm's weights. They are fetched when a training initialises the
             weights, not when the model is built.
         norm_eval (bool): Whether batch norms keep their statistics in training, as small batches need it.
+        frozen_stages (int): Stages that are not trained, counted from the images: 0 for the stem, 1 for the first stage
+            as well, and so on; -1 for none. The blocks of a plain vision transformer are its stages.
         options (dict | None): More arguments of the timm model: ``drop_path_rate``, ``dynamic_img_size``, ...
         init_cfg (dict | None): ``dict(type='Pretrained', checkpoint=...)`` starts from a file in any layout that timm
             knows for the model, from an address of mmengine's, or from ``package://NAME``, the weights inside an
@@ -43,7 +47,7 @@ class TimmBackbone(BaseModule):
             taken, too. With ``prefix``, and of other types, it is mmengine's.
 
     Raises:
-        ValueError: If timm has no such model, or the model no map of a stride.
+        ValueError: If timm has no such model, or the model no map of a stride or not so many stages.
         TypeError: If the model does not take one of the options.
     """
 
@@ -53,6 +57,7 @@ class TimmBackbone(BaseModule):
         out_strides: Sequence[int] = (4, 8, 16, 32),
         pretrained: bool = False,
         norm_eval: bool = False,
+        frozen_stages: int = -1,
         options: dict[str, Any] | None = None,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
@@ -70,6 +75,8 @@ class TimmBackbone(BaseModule):
         self.out_channels = tuple(self.model.feature_info.channels())
         # Some models have their channels last (Swin Transformers among them), and say so.
         self.channels_last = str(getattr(self.model, 'output_fmt', 'NCHW')).endswith('NHWC')
+        self.frozen_stages = frozen_stages
+        self._frozen = self._freeze()
 
     def _find_strides(self) -> tuple[int, ...]:
         """Index of the last map of each stride."""
@@ -150,13 +157,64 @@ class TimmBackbone(BaseModule):
             state = dict(zip(own, state.values(), strict=True))
         return dict(state_dict=state, custom_load=False)
 
+    def get_layer_depth(self, name: str) -> tuple[int, int]:
+        """Where a parameter is, as timm counts the layers of the model.
+
+        Args:
+            name (str): Of the parameter, as in ``named_parameters``.
+
+        Returns:
+            tuple[int, int]: Its layer, 0 for the stem, and the number of layers with the head behind this backbone.
+
+        Raises:
+            ValueError: If there is no such parameter, or timm does not know.
+        """
+        if name not in self._layer_of:
+            raise ValueError(f'{self.model_name} has no parameter {name}')
+        return self._layer_of[name], max(self._layer_of.values()) + 2
+
+    @cached_property
+    def _layer_of(self) -> dict[str, int]:
+        return self._find_layers(coarse=False)
+
+    def _find_layers(self, coarse: bool) -> dict[str, int]:
+        """Layer of each parameter, or its stage."""
+        with torch.device('meta'):
+            whole = timm.create_model(self.model_name, **self.options)
+        if not hasattr(whole, 'group_matcher'):
+            raise ValueError(f'timm {timm.__version__} does not know the layers of {self.model_name}')
+        found = group_parameters(whole, whole.group_matcher(coarse=coarse), reverse=True)
+        # Where a model gives maps, timm calls layers otherwise: stages_0.blocks.1, or model.blocks.1.
+        found = {_flat(name): layer for name, layer in found.items()}
+        names = {name: _flat(name.removeprefix('model.').removeprefix('model.')) for name, _ in self.named_parameters()}
+        if unknown := [name for name, flat in names.items() if flat not in found]:
+            raise ValueError(f'timm {timm.__version__} does not know in which layer of {self.model_name} {unknown} are')
+        return {name: found[flat] for name, flat in names.items()}
+
+    def _freeze(self) -> list[nn.Module]:
+        """Freeze the parameters of the first stages, and return the modules that have no others."""
+        if self.frozen_stages < 0:
+            return []
+        stages = self._find_layers(coarse=True)
+        if self.frozen_stages > max(stages.values()):
+            raise ValueError(
+                f'backbone.frozen_stages must be at most {max(stages.values())} for {self.model_name}, got '
+                f'{self.frozen_stages}'
+            )
+        for name, parameter in self.named_parameters():
+            if stages[name] <= self.frozen_stages:
+                parameter.requires_grad = False
+        return [module for module in self.modules() if _is_frozen(module)]
+
     def train(self, mode: bool = True) -> 'TimmBackbone':
-        """Switch the mode, batch norms as ``norm_eval`` says."""
+        """Switch the mode, batch norms as ``norm_eval`` and frozen modules as ``frozen_stages`` says."""
         super().train(mode)
         if mode and self.norm_eval:
             for module in self.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
+        for module in self._frozen:
+            nn.Module.train(module, False)  # not this method, where all of the backbone is frozen
         return self
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -175,6 +233,16 @@ class TimmBackbone(BaseModule):
         if self.channels_last:
             maps = [m.permute(0, 3, 1, 2) for m in maps]
         return tuple(maps)
+
+
+def _flat(name: str) -> str:
+    return name.replace('.', '_')
+
+
+def _is_frozen(module: nn.Module) -> bool:
+    """Whether all its parameters are, and it has some."""
+    parameters = list(module.parameters())
+    return bool(parameters) and not any(parameter.requires_grad for parameter in parameters)
 
 
 @contextmanager

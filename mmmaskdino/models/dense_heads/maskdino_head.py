@@ -57,6 +57,8 @@ class MaskDINOHead(BaseModule):
         num_layers_at_test (int | None): Decoder layers that predict at test time; 0: the initial queries; None: all.
         box_prior (dict | None): Config of what the box of a query adds to its mask (:class:`BoxPrior`); None, as in the
             paper: nothing.
+        one_to_many (dict | None): Config of a second group of queries in training (:class:`OneToManyGroup`); None, as
+            in the paper: none.
         init_cfg (dict | None): Initialisation config.
 
     Raises:
@@ -81,6 +83,7 @@ class MaskDINOHead(BaseModule):
         mask_padding: bool = True,
         num_layers_at_test: int | None = None,
         box_prior: dict | None = None,
+        one_to_many: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -105,6 +108,12 @@ class MaskDINOHead(BaseModule):
         self.denoising = denoising and TASK_UTILS.build(
             with_shared('denoising', denoising, num_classes=self.num_classes, dim=dim)
         )
+        self.one_to_many = one_to_many and TASK_UTILS.build(one_to_many)
+        if self.one_to_many is not None and not getattr(self.query_init, 'selects_more', False):
+            raise ValueError(
+                'panoptic_head.one_to_many takes further tokens of the encoder: it needs a query_init of type '
+                f'EncoderQuerySelection, got {type(self.query_init).__name__}'
+            )
         self.criterion = MODELS.build(criterion)
         loss_cls = self.criterion.loss_cls
         if box_prior is not None and mask_dims is None:
@@ -201,31 +210,37 @@ class MaskDINOHead(BaseModule):
         Returns:
             HeadOutput: All stages.
         """
-        mask_features, memory, start = self._start(features, sizes)
+        more = {} if self.one_to_many is None else dict(num_more=self.one_to_many.num_queries)
+        mask_features, memory, start = self._start(features, sizes, **more)
         # Unified denoising: noised boxes and labels are to become objects with their masks (paper, section 3.3).
         groups = self.denoising and self.denoising(targets, start.content.shape[1], most_objects)
         content, boxes = self._join(start, groups)
         mask = None if groups is None else groups.attention_mask
+        if self.one_to_many is not None:
+            mask = self.one_to_many.set_apart(mask, content, start.content.shape[1] - self.query_init.num_queries)
         layers = self.decoder(content, boxes, memory, self.heads, mask)
         # The heads see all layers at once: few large products instead of many small ones.
         layers = self.heads(*(torch.stack(field) for field in zip(*layers, strict=True)))
         initial = self.heads.initial_stage(content, boxes)
         stages = initial.map(lambda first, others: torch.cat([first[None], others]), layers)
         encoder = start.encoder_stage and start.encoder_stage.map(lambda field: field[None])
-        if groups is None:
-            return HeadOutput(encoder, stages, None, None, mask_features)
-        num_denoising = groups.content.shape[1]
-        first = 0 if self.query_init.supervises_initial_denoising else 1
-        denoising = stages.map(lambda field: field[first:, :, :num_denoising])
-        matching = stages.map(lambda field: field[:, :, num_denoising:])
-        return HeadOutput(encoder, matching, denoising, groups, mask_features)
+        output = HeadOutput(encoder, stages, None, None, mask_features, start.further)
+        if groups is not None:
+            num_denoising = groups.content.shape[1]
+            first = 0 if self.query_init.supervises_initial_denoising else 1
+            denoising = stages.map(lambda field: field[first:, :, :num_denoising])
+            matching = stages.map(lambda field: field[:, :, num_denoising:])
+            output = output._replace(matching=matching, denoising=denoising, groups=groups)
+        return output if self.one_to_many is None else self.one_to_many.split(output, self.query_init.num_queries)
 
-    def _start(self, features: Sequence[Tensor], sizes: Sizes | None) -> tuple[Tensor | None, Memory, QueryInit]:
+    def _start(
+        self, features: Sequence[Tensor], sizes: Sizes | None, **more: int
+    ) -> tuple[Tensor | None, Memory, QueryInit]:
         mask_features, memory = self.pixel_decoder(features, sizes if self.mask_padding else None)
         if self.heads.box_prior is not None:
             mask_features = self.heads.box_prior.extend(mask_features)
         # Unified query selection: the encoder's best tokens start the decoder (paper, section 3.3).
-        return mask_features, memory, self.query_init(memory, mask_features, self.heads)
+        return mask_features, memory, self.query_init(memory, mask_features, self.heads, **more)
 
     def _join(self, start: QueryInit, groups: DenoisingGroups | None) -> tuple[Tensor, Tensor]:
         """Denoising queries first, then the matching ones."""

@@ -39,6 +39,8 @@ class EncoderQuerySelection(BaseModule):
     proposal_range = (0.01, 0.99)
     # Nor is one exactly on the border of the range (the first of 50 cells), also in runtimes that divide less exactly.
     border_width = 1e-6
+    # Whether it can select queries beside those of the model.
+    selects_more = True
 
     def __init__(
         self, num_queries: int, proposal_sizes: Sequence[float], initial_boxes: str = 'predicted', dim: int = 256
@@ -57,17 +59,27 @@ class EncoderQuerySelection(BaseModule):
         """Whether the denoising queries are supervised before the first decoder layer."""
         return True
 
-    def forward(self, memory: Memory, mask_features: Tensor | None, heads: PredictionHeads) -> QueryInit:
+    def forward(
+        self, memory: Memory, mask_features: Tensor | None, heads: PredictionHeads, num_more: int = 0
+    ) -> QueryInit:
         """Select queries.
 
         Args:
             memory (Memory): Encoded tokens.
             mask_features (Tensor | None): (bs, mask_dims, h, w).
             heads (PredictionHeads): The shared heads.
+            num_more (int): Queries that a training step selects beside ``num_queries``: the next best.
 
         Returns:
             QueryInit: Content and boxes without gradient, and the encoder's own prediction with it.
         """
+        tokens, boxes, selected, scores = self._select(memory, heads, self.num_queries + num_more)
+        stage = heads.predict(heads.norm(tokens), boxes)
+        boxes = self._initial_boxes(stage, memory, mask_features)
+        return QueryInit(tokens.detach(), boxes, stage, selected, scores.detach())
+
+    def _select(self, memory: Memory, heads: PredictionHeads, num_tokens: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The best tokens (bs, num_tokens, dim), best first, their boxes and indices, and the scores of all tokens."""
         self._check_levels(memory)
         proposals, invalid = self._proposals(memory)
         tokens = self.norm(self.project(memory.tokens.masked_fill(invalid[..., None], 0.0)))
@@ -75,16 +87,13 @@ class EncoderQuerySelection(BaseModule):
         scores = heads.classify(tokens).max(-1).values
         if memory.padding is not None:
             scores = scores.masked_fill(memory.padding, -torch.inf)
-        selected = scores.topk(min(self.num_queries, scores.shape[1]), dim=1).indices
+        selected = scores.topk(min(num_tokens, scores.shape[1]), dim=1).indices
 
         content = tokens.gather(1, selected[..., None].expand(-1, -1, tokens.shape[-1]))
         chosen = proposals.expand(len(tokens), -1, -1).gather(1, selected[..., None].expand(-1, -1, 4))
         # A logit of infinity: the box of an invalid proposal is (1, 1, 1, 1) whatever the head says.
         chosen = chosen.logit().masked_fill(invalid.gather(1, selected)[..., None], torch.inf)
-        boxes = (heads.locate(content).float() + chosen).sigmoid()
-        stage = heads.predict(heads.norm(content), boxes)
-        boxes = self._initial_boxes(stage, memory, mask_features)
-        return QueryInit(content.detach(), boxes, stage, selected, scores.detach())
+        return content, (heads.locate(content).float() + chosen).sigmoid(), selected, scores
 
     def _check_levels(self, memory: Memory) -> None:
         if len(self.proposal_sizes) != len(memory.spatial_shapes):

@@ -2,14 +2,12 @@
 
 from typing import NamedTuple
 
-import torch
 from mmdet.models.layers import MLP
 from mmdet.registry import MODELS
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
-from mmmaskdino.models.utils.positions import sine_frequencies
-from mmmaskdino.ops.device import without_autocast
+from mmmaskdino.models.utils.positions import encode_boxes
 from mmmaskdino.structures import Memory
 
 from .prediction_heads import PredictionHeads
@@ -99,9 +97,4 @@ class MaskDINOTransformerDecoder(BaseModule):
 
     def _position(self, boxes: Tensor) -> Tensor:
         """(bs, num_queries, dim) from the sine encoding of y, x, w, h."""
-        # Sine of large arguments: in float32 whatever autocast says.
-        with without_autocast(boxes):
-            x, y, w, h = boxes.float().unbind(-1)
-            angles = torch.stack([y, x, w, h], -1)[..., None] * sine_frequencies(self.dim // 2, boxes.device)
-            encoding = torch.stack([angles.sin(), angles.cos()], -1).flatten(-3)
-        return self.embed_position(encoding)
+        return self.embed_position(encode_boxes(boxes, self.dim // 2))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mmmaskdino.models.utils.boxes import box_ious, cxcywh_to_xyxy
 from mmmaskdino.ops.device import from_host
 from mmmaskdino.ops.points import PointFeatures
-from mmmaskdino.structures import HeadOutput, Pairs, StagePrediction, Targets
+from mmmaskdino.structures import HeadOutput, Pairs, QueryGroup, StagePrediction, Targets
 
 from .mask_losses import mask_losses
 from .point_sampler import PointSampler
@@ -100,7 +100,8 @@ class MaskDINOCriterion(nn.Module):
 
         Returns:
             dict[str, Tensor]: ``loss_cls, loss_bbox, ...`` of the last stage; of the others with prefix ``enc_`` and
-            ``d0.`` (the initial queries), ``d1.`` ...; of denoising with ``dn_`` before the name.
+            ``d0.`` (the initial queries), ``d1.`` ...; of denoising with ``dn_`` before the name, of what options add
+            with a word of theirs.
         """
         if not self.decouple_stuff:
             targets = [t._replace(is_thing=torch.ones_like(t.is_thing)) for t in targets]
@@ -108,20 +109,29 @@ class MaskDINOCriterion(nn.Module):
         num_objects, num_denoised = self._num_objects(targets, output)
         # Hybrid matching: by class, box and mask (paper, section 3.3), of all stages together. It is the one place of a
         # training step that waits for the device.
-        stages, names = output.matching, _prefixes(len(output.matching.boxes))
-        if output.encoder is not None:
-            stages = output.encoder.map(lambda *fields: torch.cat(fields), stages)
-            names = ['enc_', *names]
-        groups = [Supervised(stages, self.match(stages, targets, features, masks), num_objects, names)]
+        matched = [all_stages(output), *output.further]
+        groups = [
+            Supervised(group.stages, pairs, num_objects * group.num_copies, group.names)
+            for group, pairs in zip(matched, self.match(matched, targets, features, masks), strict=True)
+        ]
         if output.denoising is not None:
             num_stages = len(output.denoising.boxes)
-            names = [f'{name}dn_' for name in names[-num_stages:]]
+            names = [f'{name}dn_' for name in groups[0].names[-num_stages:]]
             groups.append(
                 Supervised(output.denoising, _repeat(output.groups.pairs, num_stages), num_denoised, names, True)
             )
+        losses = {}
+        for with_masks in (True, False):
+            some = [group for group in groups if (group.stages.mask_embeds is not None) == with_masks]
+            if some:
+                losses |= self._compare(some, targets, features, masks, first)
+        return losses
+
+    def _compare(self, groups: Sequence[Supervised], targets, features, masks, first) -> dict[str, Tensor]:
+        """Named losses of groups that all have masks, or of groups that have none."""
         # What is compared pair by pair is compared for all groups at once.
         of_pairs = self.loss_boxes(groups, targets)
-        if self.with_masks:
+        if self.with_masks and groups[0].stages.mask_embeds is not None:
             of_pairs |= self.loss_masks(groups, features, masks, first)
         losses = {}
         for i, group in enumerate(groups):
@@ -130,13 +140,13 @@ class MaskDINOCriterion(nn.Module):
             losses |= _name(terms, group.names)
         return losses
 
-    def match(self, stages, targets, features, masks) -> Pairs:
-        """Pairs of all stages (arguments as of the assigner); matching takes the first of the sampled points."""
+    def match(self, groups, targets, features, masks) -> list[Pairs]:
+        """Pairs of each group (arguments as of the assigner); matching takes the first of the sampled points."""
         if features is not None:
             num_points = self.point_sampler.num_points
             features = [f.first(num_points) for f in features]
             masks = [m[:, :num_points] for m in masks]
-        return self.assigner.assign(stages, targets, features, masks)
+        return self.assigner.assign_groups(groups, targets, features, masks)
 
     def _sample(self, mask_features: Tensor | None, targets: Sequence[Targets]):
         if not self.with_masks:
@@ -210,6 +220,14 @@ class MaskDINOCriterion(nn.Module):
             losses = mask_losses(embed, feature, mask, chosen, self.point_sampler, terms, looked_at)
             parts.append({name: loss.split([len(field[i]) for field in objects]) for name, loss in losses.items()})
         return {name: [torch.cat([part[name][i] for part in parts]) for i in range(len(groups))] for name in terms}
+
+
+def all_stages(output: HeadOutput) -> QueryGroup:
+    """The encoder's stage, if there is one, and those of the decoder, of the queries that are matched."""
+    stages, names = output.matching, _prefixes(len(output.matching.boxes))
+    if output.encoder is None:
+        return QueryGroup(stages, names)
+    return QueryGroup(output.encoder.map(lambda *fields: torch.cat(fields), stages), ['enc_', *names])
 
 
 def _repeat(pairs: Pairs, num_stages: int) -> Pairs:

@@ -3,6 +3,7 @@
 from .denoising import ContrastiveDenoisingGenerator, DenoisingGenerator
 from .hybrid_assigner import HybridHungarianAssigner
 from .match_costs import BoxGIoUCost, BoxL1Cost, PointBCECost, PointDiceCost, PositionModulatedFocalCost, ThingOnlyCost
+from .one_to_many import OneToManyGroup
 
 __all__ = [
     'BoxGIoUCost',
@@ -10,6 +11,7 @@ __all__ = [
     'ContrastiveDenoisingGenerator',
     'DenoisingGenerator',
     'HybridHungarianAssigner',
+    'OneToManyGroup',
     'PointBCECost',
     'PointDiceCost',
     'PositionModulatedFocalCost',

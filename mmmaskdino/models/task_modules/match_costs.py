@@ -15,6 +15,10 @@ from mmmaskdino.ops.points import PointFeatures
 from mmmaskdino.structures import StagePrediction
 
 
+class NoMasksError(ValueError):
+    """A cost compares masks where there are none."""
+
+
 class Candidates:
     """What matching costs see of ``n`` queries; what no cost asks for is not computed.
 
@@ -59,10 +63,10 @@ class Candidates:
         """(n, num_points) mask logits in the matching points.
 
         Raises:
-            ValueError: In a model without masks.
+            NoMasksError: Of queries without masks.
         """
-        if self._features is None:
-            raise ValueError(
+        if self._features is None or self._embeds is None:
+            raise NoMasksError(
                 'a matching cost compares masks, but the model has none (mask_dims=None): take the cost out of '
                 'criterion.assigner.match_costs, or train with masks'
             )

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from mmengine.model import BaseTTAModel
 from mmengine.structures import BaseDataElement
+from torch import nn
 
 from mmmaskdino.ops.device import without_autocast
 
@@ -14,7 +15,41 @@ from .views import View, choose_reference
 ViewOfSample = tuple[View, BaseDataElement]
 
 
-class ViewsTTA(BaseTTAModel):
+class ModelWrapper(BaseTTAModel):
+    """A model around a detector or segmentor, whose parts and state are the ones of that."""
+
+    @property
+    def panoptic_head(self) -> nn.Module:
+        """The head of the detector."""
+        return self.module.panoptic_head
+
+    @property
+    def panoptic_fusion_head(self) -> nn.Module:
+        """The fusion head of the detector."""
+        return self.module.panoptic_fusion_head
+
+    @property
+    def decode_head(self) -> nn.Module:
+        """The head of the segmentor."""
+        return self.module.decode_head
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The state of the model under its own names, by which mmengine loads checkpoints into it."""
+        return self.module.state_dict(*args, **kwargs)
+
+
+def check_merge_iou(key: str, merge_iou: float) -> float:
+    """Return the least similarity of objects that are merged.
+
+    Raises:
+        ValueError: It does not lie in (0, 1].
+    """
+    if not 0 < merge_iou <= 1:
+        raise ValueError(f'{key}.merge_iou must lie in (0, 1], got {merge_iou}')
+    return merge_iou
+
+
+class ViewsTTA(ModelWrapper):
     """Merges what the model predicts for several views of an image, before results are made of it."""
 
     @torch.no_grad()
@@ -41,10 +76,6 @@ class ViewsTTA(BaseTTAModel):
     def set_results(self, sample: BaseDataElement, views: Sequence[View], reference: View) -> None:
         """Write the results of an image into its sample, in the frame of the reference."""
         raise NotImplementedError
-
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """The state of the model under its own names, by which mmengine loads checkpoints into it."""
-        return self.module.state_dict(*args, **kwargs)
 
     def _merge_image(self, views: Sequence[View], samples: Sequence[BaseDataElement]) -> BaseDataElement:
         reference = choose_reference(views)

@@ -12,7 +12,7 @@ from mmmaskdino.models.dense_heads.maskdino_head import valid_sizes
 from mmmaskdino.models.seg_heads.image_queries import ImageFrames, ImageQueries
 from mmmaskdino.ops.mask_strips import best_classes
 
-from .base_tta import ViewOfSample, ViewsTTA
+from .base_tta import ViewOfSample, ViewsTTA, check_merge_iou
 from .merging import merged_queries, united_queries
 from .views import View, flipped_axes
 
@@ -40,19 +40,7 @@ class MaskDINOTTA(ViewsTTA):
 
     def __init__(self, module: dict | nn.Module, merge_iou: float = 0.6, **tta: Any) -> None:
         super().__init__(module=module, **tta)
-        if not 0 < merge_iou <= 1:
-            raise ValueError(f'tta_model.merge_iou must lie in (0, 1], got {merge_iou}')
-        self.merge_iou = merge_iou
-
-    @property
-    def panoptic_head(self) -> nn.Module:
-        """The head of the detector."""
-        return self.module.panoptic_head
-
-    @property
-    def panoptic_fusion_head(self) -> nn.Module:
-        """The fusion head of the detector."""
-        return self.module.panoptic_fusion_head
+        self.merge_iou = check_merge_iou('tta_model', merge_iou)
 
     def predict_view(self, batch: dict) -> list[ViewOfSample]:
         """Queries of the last decoder layer for one view of each image of a batch."""

@@ -38,11 +38,6 @@ class MaskDINOSegTTA(ViewsTTA):
         if self.module.windows is not None:
             raise ValueError("test-time augmentation needs model.test_cfg.mode='whole', got 'slide'")
 
-    @property
-    def decode_head(self) -> nn.Module:
-        """The head of the segmentor."""
-        return self.module.decode_head
-
     def predict_view(self, batch: dict) -> list[ViewOfSample]:
         """Queries of the last decoder layer for one view of each image of a batch."""
         model = self.module

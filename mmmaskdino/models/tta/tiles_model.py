@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from mmdet.evaluation.functional import INSTANCE_OFFSET
-from mmengine.model import BaseTTAModel
 from mmengine.registry import MODELS
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 from torch import nn
@@ -15,11 +14,12 @@ from torch import nn
 from mmmaskdino.models.utils.parts import fusion_of
 from mmmaskdino.tile_grid import TileGrid
 
+from .base_tta import ModelWrapper, check_merge_iou
 from .scenes import SceneMerger, SceneResults
 
 
 @MODELS.register_module()
-class MaskDINOTiles(BaseTTAModel):
+class MaskDINOTiles(ModelWrapper):
     """Results for whole images from what a model says of their tiles; for the pipeline of `CutTiles`.
 
     The model may itself be a wrapper that merges several views of each tile. Tiles go through it one after another;
@@ -36,24 +36,7 @@ class MaskDINOTiles(BaseTTAModel):
 
     def __init__(self, module: dict | nn.Module, merge_iou: float = 0.6, **tta: Any) -> None:
         super().__init__(module=module, **tta)
-        if not 0 < merge_iou <= 1:
-            raise ValueError(f'tiles_model.merge_iou must lie in (0, 1], got {merge_iou}')
-        self.merge_iou = merge_iou
-
-    @property
-    def panoptic_head(self) -> nn.Module:
-        """The head of the detector."""
-        return self.module.panoptic_head
-
-    @property
-    def panoptic_fusion_head(self) -> nn.Module:
-        """The fusion head of the detector."""
-        return self.module.panoptic_fusion_head
-
-    @property
-    def decode_head(self) -> nn.Module:
-        """The head of the segmentor."""
-        return self.module.decode_head
+        self.merge_iou = check_merge_iou('tiles_model', merge_iou)
 
     @torch.no_grad()
     def test_step(self, data: dict) -> list[BaseDataElement]:
@@ -89,10 +72,6 @@ class MaskDINOTiles(BaseTTAModel):
             NotImplementedError: Always.
         """
         raise NotImplementedError('MaskDINOTiles merges in test_step')
-
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """The state of the model under its own names, by which mmengine loads checkpoints into it."""
-        return self.module.state_dict(*args, **kwargs)
 
     def _merger(self, grid: TileGrid) -> SceneMerger:
         fusion = fusion_of(self.module)

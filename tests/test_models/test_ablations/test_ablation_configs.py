@@ -25,7 +25,7 @@ ABLATED = {'criterion.type': ('MaskDINOCriterion', 'AblatedCriterion')}
 NO_ENCODER_MASKS = ABLATED | {'criterion.encoder_masks': (ABSENT, False)}
 NO_MASK_DENOISING = ABLATED | {'criterion.denoising_masks': (ABSENT, False)}
 FOUR_SIZES = [0.4, 0.2, 0.1, 0.05]
-# What the last part of a name says: {key of the head: (value of the base, value)}.
+# What the last part of a name says: {key of the head: (value of the base, value)}, or values by backbone.
 MEANINGS = {
     'predicted-boxes': PREDICTED,
     '100-queries': {'query_init.num_queries': (300, 100)},
@@ -68,6 +68,24 @@ MEANINGS = {
     'stable-matching': {
         'criterion.loss_cls.type': ('QueryFocalLoss', 'PositionSupervisedFocalLoss'),
         'criterion.assigner.match_costs': (COSTS, [('PositionModulatedFocalCost', 4), *COSTS[1:]]),
+    },
+    'hybrid-matching': {'one_to_many': (ABSENT, 'OneToManyGroup')},
+    'ema': {'default_hooks.ema': (ABSENT, 'EMAHook')},
+    'early-stopping': {
+        'default_hooks.checkpoint.save_best': (ABSENT, 'coco/segm_mAP'),
+        'default_hooks.early_stopping': (ABSENT, 'ResumableEarlyStoppingHook'),
+    },
+    'frozen-backbone': {'model.backbone.frozen_stages': (-1, 4)},
+    'layer-decay': {
+        'optim_wrapper.constructor': ('UndecayedNormConstructor', 'LayerDecayConstructor'),
+        'optim_wrapper.paramwise_cfg.layer_decay_rate': (ABSENT, 0.85),
+        'optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult': (0.1, 1.0),
+        'optim_wrapper.paramwise_cfg.custom_keys.relative_position_bias_table.lr_mult': (0.1, 1.0),
+    },
+    'de-imbalanced-start': {
+        'query_init.type': ('EncoderQuerySelection', 'DeImbalancedQuerySelection'),
+        'query_init.num_candidates': (ABSENT, {'r50': 600, 'r18': 60}),
+        'query_init.ffn_dim': (ABSENT, {'r50': 2048, 'r18': 256}),
     },
     'cut-starts': {'query_init.initial_boxes': (MASK_ENHANCED, 'cut')},
     'mask-matching-weight-2': {
@@ -112,8 +130,11 @@ def test_difference_is_what_the_name_says(name):
     found = difference(load(base).to_dict(), load(name).to_dict())
     found = {key.removeprefix(HEAD): tuple(map(short, values)) for key, values in found.items()}
     print(f'\n{name}, from {base}:', *(f'  {key}: {a} -> {b}' for key, (a, b) in found.items()), sep='\n')
-    boxes = MASK_ENHANCED[name.split('_')[1]]
-    assert found == {key: (boxes if old is MASK_ENHANCED else old, new) for key, (old, new) in MEANINGS[change].items()}
+    backbone = name.split('_')[1]
+    assert found == {
+        key: tuple(value[backbone] if isinstance(value, dict) else value for value in values)
+        for key, values in MEANINGS[change].items()
+    }
 
 
 def test_documented_matching_weights():

@@ -85,7 +85,7 @@ def test_weight_decay(name):
     for group in build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups:
         full_name = names[id(group['params'][0])]
         module, _, own_name = full_name.rpartition('.')
-        position = own_name in ('relative_position_bias_table', 'pos_embed', 'cls_token')
+        position = own_name in ('relative_position_bias_table', 'pos_embed', 'cls_token', 'reg_token')
         undecayed = position or isinstance(modules[module], UNDECAYED)
         assert group['weight_decay'] == (0.0 if undecayed else 0.05), full_name
         assert group['lr'] == pytest.approx(1e-5 if full_name.startswith('backbone.') else 1e-4), full_name

@@ -27,6 +27,7 @@ FAMILIES = {
 }
 PLAIN = {
     'vit_tiny_patch16_224': SMALL_VIT,
+    'vit_small_patch16_dinov3': dict(depth=2, embed_dim=32, num_heads=2),
     'vit_small_patch14_dinov2': dict(SMALL_VIT, patch_size=16),
 }
 
@@ -275,3 +276,68 @@ def test_strides_a_model_does_not_have():
 def test_unknown_key_is_rejected(config):
     with pytest.raises(TypeError, match='no_such_key'):
         MODELS.build(dict(type='TimmBackbone', model_name='resnet18', **config))
+
+
+SMALL_DINOV3 = dict(depth=2, embed_dim=32, num_heads=2)
+# Parts of the model whose parameters frozen_stages=1 freezes: the stem and the first stage.
+FIRST = {
+    'resnet18': {'conv1', 'bn1', 'layer1'},
+    'convnext_atto': {'stem_0', 'stem_1', 'stages_0'},
+    'vit_small_patch16_dinov3': {'cls_token', 'reg_token', 'patch_embed', 'blocks.0'},
+}
+
+
+def part_of(name):
+    """Part of the model that a parameter belongs to."""
+    words = name.removeprefix('model.').removeprefix('model.').split('.')
+    return '.'.join(words[:2]) if words[0] == 'blocks' else words[0]
+
+
+def frozen_backbone(name, stages):
+    vit = name.startswith('vit')
+    return TimmBackbone(
+        name,
+        out_strides=(16,) if vit else (4, 8, 16, 32),
+        frozen_stages=stages,
+        options=SMALL_DINOV3 if vit else None,
+    )
+
+
+@pytest.mark.parametrize(('name', 'first'), FIRST.items())
+def test_frozen_stages(name, first):
+    """Their weights and statistics stay in a step that changes all the others."""
+    model = frozen_backbone(name, 1).train()
+    for parameter in model.parameters():  # norms that start at 0 would leave a block of the ResNet without gradient
+        parameter.data.add_(0.05 * torch.randn_like(parameter))
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
+    sum(m.square().sum() for m in model(torch.randn(2, 3, 64, 64))).backward()
+    optimizer.step()
+    same = {key for key, tensor in model.state_dict().items() if torch.equal(tensor, before[key])}
+    parameters = {key for key, _ in model.named_parameters()}
+    assert {part_of(key) for key in same & parameters} == first
+    assert {key for key in before if part_of(key) in first} <= same, 'running statistics are frozen, too'
+
+
+@pytest.mark.parametrize(('name', 'count'), [('resnet18', 4), ('convnext_atto', 4), ('vit_small_patch16_dinov3', 2)])
+def test_how_many_stages_can_be_frozen(name, count):
+    frozen = [not p.requires_grad for p in frozen_backbone(name, count).parameters()]
+    stem = [not p.requires_grad for p in frozen_backbone(name, 0).parameters()]
+    none = [not p.requires_grad for p in frozen_backbone(name, -1).parameters()]
+    assert all(frozen) and 0 < sum(stem) < len(stem) and not any(none)
+    with pytest.raises(ValueError, match=f'frozen_stages must be at most {count} for {name}, got {count + 1}'):
+        frozen_backbone(name, count + 1)
+
+
+def test_a_frozen_backbone_is_not_in_training():
+    model = frozen_backbone('resnet18', 4).train()
+    assert not any(module.training for module in model.modules())
+    assert all(module.training for module in frozen_backbone('resnet18', -1).train().modules())
+
+
+def test_depth_of_the_layers():
+    model = frozen_backbone('vit_small_patch16_dinov3', -1)
+    assert model.get_layer_depth('model.model.patch_embed.proj.weight') == (0, 4)
+    assert model.get_layer_depth('model.model.blocks.1.norm1.weight') == (2, 4)
+    with pytest.raises(ValueError, match='no parameter extra'):
+        model.get_layer_depth('extra')

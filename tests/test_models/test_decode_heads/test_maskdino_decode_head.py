@@ -58,6 +58,25 @@ def test_every_parameter_of_every_config_gets_a_gradient(small_config, make_mode
             assert parameter.grad is not None and parameter.grad.isfinite().all(), name
 
 
+@pytest.mark.parametrize(
+    ('query_init', 'options', 'found'),
+    [
+        (dict(type='EncoderQuerySelection'), dict(one_to_many=dict(type='OneToManyGroup', num_queries=30)), 'd0.many_'),
+        (dict(type='DeImbalancedQuerySelection', num_candidates=40, ffn_dim=48), {}, 'enc2_'),
+    ],
+)
+def test_options_of_the_head(cfg, make_model, train_batch, query_init, options, found):
+    """Those that start from tokens of the encoder, with a softmax over classes and stuff alone."""
+    cfg.model.decode_head.update(
+        query_init=query_init | dict(num_queries=20, proposal_sizes=[0.1, 0.2, 0.4]), **options
+    )
+    model = make_model(cfg)
+    losses = model.loss(**train_batch)
+    total(losses).backward()
+    assert f'decode.{found}loss_cls' in losses and total(losses).isfinite()
+    assert all(p.grad is not None for p in model.decode_head.parameters())
+
+
 def test_targets(model, train_batch):
     first, second = model.decode_head.targets(train_batch['data_samples'], torch.device('cpu'))
     labels = train_batch['data_samples'][0].gt_sem_seg.data[0]

@@ -6,6 +6,7 @@ from torchvision.ops import box_iou, generalized_box_iou_loss
 
 from mmmaskdino.models.losses import PointSampler
 from mmmaskdino.models.losses import criterion as criterion_module
+from mmmaskdino.models.losses.criterion import all_stages
 from mmmaskdino.models.utils import cxcywh_to_xyxy
 from mmmaskdino.structures import HeadOutput, Pairs, StagePrediction
 
@@ -93,7 +94,7 @@ def test_every_term_of_a_matched_stage(make_criterion, make_targets):
     points = fix_points(criterion)
     losses = criterion(output, targets)
     features, masks, _ = criterion.point_sampler.sample(output.mask_features, targets)
-    pairs = criterion.match(output.matching, targets, features, masks)
+    (pairs,) = criterion.match([all_stages(output)], targets, features, masks)
 
     stage, boxes, giou, bce, dice = one_stage(output), 0, 0, 0, 0
     labels = torch.zeros(2, 12, 5)
@@ -141,7 +142,7 @@ def test_stuff_counts_as_an_object_and_carries_no_box_loss(make_criterion, make_
     output, targets = random_output(1, encoder=False, channels=8), make_targets([2, 0], stuff=[1, 2], num_stuff=3)
     pairs = Pairs(*torch.tensor([[0] * 5, [0, 0, 0, 1, 1], [3, 7, 1, 0, 4], [0, 1, 2, 0, 1]]), (3, 2))
     criterion = make_criterion({'decouple_stuff': True})
-    criterion.assigner.assign = lambda *args: pairs
+    criterion.assigner.assign_groups = lambda *args: [pairs]
     fix_points(criterion)
     losses = criterion(output, targets)
     things = F.l1_loss(output.matching.boxes[0, 0, [3, 7]], targets[0].boxes[:2], reduction='sum')
@@ -236,9 +237,9 @@ def test_autocast(make_head, make_features, make_targets):
 def test_matching_looks_at_the_first_points_alone(make_criterion, make_targets):
     criterion, output, targets = make_criterion(), random_output(1, encoder=False), make_targets([3, 1])
     seen = []
-    criterion.assigner.assign = lambda stages, targets, features, masks: seen.extend([*features, *masks])
+    criterion.assigner.assign_groups = lambda groups, targets, features, masks: seen.extend([*features, *masks])
     features, masks, _ = criterion.point_sampler.sample(output.mask_features, targets)
-    criterion.match(output.matching, targets, features, masks)
+    criterion.match([all_stages(output)], targets, features, masks)
     num_points, drawn = criterion.point_sampler.num_points, masks[0].shape[1]
     logits = [f.logits(torch.randn(2, 16)) for f in seen[:2]]
     assert drawn > num_points and all(x.shape[1] == num_points for x in logits + seen[2:])

@@ -1,0 +1,27 @@
+"""Figures of several trainings; reading and keeping them is tested with the tool, in test_compare_models.py."""
+
+from measuring.series import Figures, Records, Run, draw_series
+
+RUN = Run('Mask DINO', 400, 2e-3, 0)
+
+
+def test_curves_are_means_from_least_to_most_by_steps_and_by_time(tmp_path):
+    """Of evaluations that all seeds have: one that was interrupted has lost its first."""
+    records = Records(tmp_path / 'records.json')
+    records.add(RUN, Figures(0.5, {'box AP': [[100, 200, 400], [1.0, 10.0, 30.0]]}))
+    records.add(RUN._replace(seed=1), Figures(1.5, {'box AP': [[200, 400], [20.0, 40.0]]}))
+    by_steps, by_time = draw_series(records, [RUN, RUN._replace(seed=1)]).axes
+    for panel, x in ((by_steps, [200, 400]), (by_time, [200 / 60, 400 / 60])):  # a second a step is in the middle
+        (line,) = panel.lines
+        assert [*line.get_xdata()] == x and [*line.get_ydata()] == [15.0, 35.0]
+        (band,) = panel.collections
+        assert {tuple(point) for point in band.get_paths()[0].vertices} >= {(x[0], 10.0), (x[1], 40.0)}
+    assert by_steps.get_ylabel() == 'box AP, %' and by_time.get_xlabel() == 'minutes of training'
+
+
+def test_records_are_read_back(tmp_path):
+    path = tmp_path / 'records.json'
+    figures = Figures(0.5, {'PQ': [[400], [80.5]]})
+    Records(path).add(RUN, figures)
+    assert RUN in Records(path) and Records(path)[RUN] == figures
+    assert RUN._replace(rate=1e-3) not in Records(path)
