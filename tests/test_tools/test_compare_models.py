@@ -29,9 +29,9 @@ def trainings(monkeypatch):
     """(config, options) of each training; in its place there is its log."""
     started = []
 
-    def run(command, check, env):
+    def run(command, check, env, stdout, stderr):
         _, tool, config, _, work_dir, resume, _, *options = command
-        assert check and Path(tool).name == 'train.py' and resume == '--resume' and env['OMP_NUM_THREADS'] == '1'
+        assert not check and Path(tool).name == 'train.py' and resume == '--resume' and env['OMP_NUM_THREADS'] == '1'
         options = dict(option.split('=', 1) for option in options)
         started.append((Path(config), options))
         keys = ('randomness.seed', 'optim_wrapper.optimizer.lr', 'train_cfg.max_iters', 'train_cfg.val_interval')
@@ -39,6 +39,7 @@ def trainings(monkeypatch):
         log.parent.mkdir(parents=True)
         lines = lines_of_log(Path(config).stem, *(json.loads(options[key]) for key in keys))
         log.write_text(''.join(json.dumps(line) + '\n' for line in lines))
+        return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.delenv('OMP_NUM_THREADS', raising=False)
     monkeypatch.setattr(subprocess, 'run', run)
@@ -124,7 +125,7 @@ def test_peers_train_as_the_first_config_does_and_as_long(compare, trainings, ca
 
 
 def test_a_training_that_ends_without_its_evaluation(compare, monkeypatch):
-    monkeypatch.setattr(subprocess, 'run', lambda command, check, env: None)
+    monkeypatch.setattr(subprocess, 'run', lambda command, **_: subprocess.CompletedProcess(command, 0))
     assert 'ended without an evaluation after 1800 iterations' in compare(INSTANCE, '--seeds', 0)
 
 
@@ -140,12 +141,18 @@ def test_a_shorter_schedule_ends_as_the_whole_one_does(compare, trainings, confi
     assert cfg.param_scheduler[0].end == min(100, iterations) or milestones
 
 
-def test_a_failed_training_stops_the_series(compare, monkeypatch):
-    def fail(command, check, env):
-        raise subprocess.CalledProcessError(1, command)
+def test_a_failed_training_stops_the_series(compare, monkeypatch, tmp_path):
+    started = []
+
+    def fail(command, stdout, stderr, **_):
+        assert stderr is None, 'the only training of the moment shows what it says'
+        started.append(command)
+        return subprocess.CompletedProcess(command, 3)
 
     monkeypatch.setattr(subprocess, 'run', fail)
-    assert 'returned non-zero exit status 1' in compare(INSTANCE)
+    message = compare(INSTANCE, DETECTION)
+    log = tmp_path / INSTANCE.stem / '1800-iterations_rate-0.002' / 'seed_0' / 'training.log'
+    assert f'the training ended with status 3; its log: {log}' in message and log.is_file() and len(started) == 1
 
 
 def test_schedule_shorter_than_the_warm_up(compare, trainings):

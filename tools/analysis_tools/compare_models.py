@@ -13,6 +13,7 @@ import argparse
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -96,8 +97,7 @@ class Series:
         """Train what is missing.
 
         Raises:
-            ValueError: If a schedule cannot be shortened.
-            CalledProcessError: If a training fails.
+            ValueError: If a schedule cannot be shortened, or a training fails.
         """
         first, *seeds = self._args.seeds
         lengths = {model: self._args.iterations or cfg.train_cfg.max_iters for model, cfg in self._configs.items()}
@@ -124,14 +124,24 @@ class Series:
         runs = [*runs]
         for run in runs:
             self._options(run)  # that can be seen to be wrong before anything is trained
-        with ThreadPoolExecutor(self._args.parallel) as pool:
-            done = [pool.submit(self._train_one, run) for run in runs]
+        failed = threading.Event()
+
+        def work(run: Run) -> None:
+            if failed.is_set():  # of those that wait, none begins
+                return
             try:
-                for future in done:
-                    future.result()
+                self._train_one(run)
             except BaseException:
-                pool.shutdown(cancel_futures=True)
+                failed.set()
                 raise
+
+        with ThreadPoolExecutor(self._args.parallel) as pool:
+            for done in [pool.submit(work, run) for run in runs]:
+                try:
+                    done.result()
+                except BaseException:
+                    failed.set()
+                    raise
         self.runs += runs
 
     def _options(self, run: Run) -> list[str]:
@@ -147,14 +157,33 @@ class Series:
         work_dir = self._args.work_dir / run.folder
         figures = read_figures(work_dir, run.iterations)
         if figures is None:
-            command = [sys.executable, str(TRAIN), str(self._paths[run.model]), '--work-dir', str(work_dir), '--resume']
-            # On models of this size threads do not help, and where trainings run side by side they wait for each other.
-            environment = {'OMP_NUM_THREADS': '1', **os.environ}
-            subprocess.run([*command, '--cfg-options', *self._options(run)], check=True, env=environment)
+            self._run(run, work_dir)
             figures = read_figures(work_dir, run.iterations)
         if figures is None:
             raise ValueError(f'{work_dir}: the training ended without an evaluation after {run.iterations} iterations')
         self._records.add(run, figures)
+        reached = ', '.join(f'{metric} {figures.final(metric):.1f}' for metric in figures.curves)
+        print(f'{run.folder}: {reached}, {figures.seconds:.2f} s a step', flush=True)
+
+    def _run(self, run: Run, work_dir: Path) -> None:
+        work_dir.mkdir(parents=True, exist_ok=True)
+        log = work_dir / 'training.log'
+        print(f'{run.folder}: {run.iterations} steps; log: {log}', flush=True)
+        command = [sys.executable, str(TRAIN), str(self._paths[run.model]), '--work-dir', str(work_dir), '--resume']
+        # On models of this size threads do not help, and where trainings run side by side they wait for each other.
+        environment = {'OMP_NUM_THREADS': '1', **os.environ}
+        with log.open('a') as file:
+            # Progress and messages are on stderr; of several trainings at once they would be a muddle.
+            errors = file if self._args.parallel > 1 else None
+            done = subprocess.run(
+                [*command, '--cfg-options', *self._options(run)],
+                check=False,
+                env=environment,
+                stdout=file,
+                stderr=errors,
+            )
+        if done.returncode:
+            raise ValueError(f'{run.folder}: the training ended with status {done.returncode}; its log: {log}')
 
     def show(self) -> None:
         """Print the table and draw the curves."""
@@ -168,7 +197,7 @@ def main() -> None:
     try:
         series = Series(args)
         series.train_all()
-    except (ValueError, subprocess.CalledProcessError) as error:
+    except ValueError as error:
         sys.exit(f'compare_models.py: {error}')
     series.show()
 

@@ -7,6 +7,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,7 +78,7 @@ class Records:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._path, self._lock = path, Lock()
         entries: list[dict[str, Any]] = json.loads(path.read_text(encoding='utf-8')) if path.is_file() else []
         self._figures = {
             Run(*(entry[key] for key in Run._fields)): Figures(*(entry[key] for key in Figures._fields))
@@ -91,11 +92,12 @@ class Records:
         return run in self._figures
 
     def add(self, run: Run, figures: Figures) -> None:
-        """Keep the figures of a training."""
-        self._figures[run] = figures
-        lines = [json.dumps(key._asdict() | value._asdict()) for key, value in self._figures.items()]
-        with OutputFolder(self._path.parent).replacing(self._path.name) as part:
-            part.write_text('[\n' + ',\n'.join(lines) + '\n]\n', encoding='utf-8')
+        """Keep the figures of a training; from any thread."""
+        with self._lock:
+            self._figures[run] = figures
+            lines = [json.dumps(key._asdict() | value._asdict()) for key, value in self._figures.items()]
+            with OutputFolder(self._path.parent).replacing(self._path.name) as part:
+                part.write_text('[\n' + ',\n'.join(lines) + '\n]\n', encoding='utf-8')
 
 
 def format_runs(values: Sequence[float]) -> str:
