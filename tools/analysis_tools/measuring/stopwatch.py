@@ -23,7 +23,7 @@ PARTS = {
         'roi_head.mask_head.loss_and_target',
     ],
     'matching': [
-        'panoptic_head.criterion.assigner.assign',
+        'panoptic_head.criterion.assigner.assign_groups',
         'panoptic_head.assigner.assign',
         'bbox_head.assigner.assign',
         'rpn_head.assigner.assign',
