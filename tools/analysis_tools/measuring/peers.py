@@ -6,7 +6,9 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+import mmdet
 from mmengine.config import Config, ConfigDict
+from mmengine.utils import digit_version
 
 from .models import load_config
 
@@ -30,11 +32,17 @@ def peer_config(base: Config, peer: str) -> Config:
         The config, whole. Of panoptic data a detector that has no stuff learns the things, and is evaluated on them.
 
     Raises:
-        ValueError: `base` is no config of Mask DINO for instances or panoptic data, or has no metric of boxes.
+        ValueError: `base` is no config of Mask DINO for instances or panoptic data, or has no metric of boxes, or the
+            installed mmdet cannot build the detector.
     """
     head = base.model.get('panoptic_head') or {}
     if head.get('type') != 'MaskDINOHead':
         raise ValueError(f'{base.filename}: expected a Mask DINO for instances or panoptic data')
+    if peer == 'DINO' and head.dim != 256 and digit_version(mmdet.__version__) <= digit_version('3.3.0'):
+        raise ValueError(
+            f'DINO of mmdet {mmdet.__version__} works with 256 channels alone, and {base.filename} has {head.dim}: '
+            'compare with the current stack (onedl-mmdetection)'
+        )
     cfg = copy.deepcopy(base)
     cfg.model = _merged(load_config(peer).model, SMALLER[peer](base.model))
     for part in ('backbone', 'data_preprocessor'):
