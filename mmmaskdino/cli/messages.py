@@ -20,5 +20,7 @@ def errors_as_messages(*kinds: type[Exception]) -> Iterator[None]:
     """
     try:
         yield
+    except BrokenPipeError:  # an OSError, but nobody is there to read of it
+        raise
     except kinds as error:
         raise CommandError(str(error)) from error

@@ -38,7 +38,7 @@ def read_scalars(path: str | Path) -> dict[str, Curve]:
     for number, line in enumerate(file.read_text(encoding='utf-8').splitlines(), start=1):
         try:
             record = json.loads(line)
-            # Metrics carry the epoch, 0 in a training by iterations; they belong to the iterations before them.
+            # Metrics may carry the epoch, 0 in a training by iterations; they belong to the iterations before them.
             own_step = record['step']
             step = last = record.get('iter', own_step if last is None else last)
         except (ValueError, KeyError, TypeError, AttributeError) as error:

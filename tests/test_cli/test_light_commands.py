@@ -45,10 +45,11 @@ def test_data_commands_import_no_torch(project_root: Path, tmp_path: Path, comma
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_list_of_which_the_reader_has_enough(project_root: Path) -> None:
+@pytest.mark.parametrize('command', ['models', 'configs'])
+def test_a_list_of_which_the_reader_has_enough(project_root: Path, command: str) -> None:
     """As in `mmmaskdino configs | head -1`: the status says so, nothing else does."""
     listing = subprocess.Popen(
-        [sys.executable, '-u', '-c', RUN, 'configs'],
+        [sys.executable, '-u', '-c', RUN, command],
         cwd=project_root,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

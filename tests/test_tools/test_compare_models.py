@@ -171,3 +171,9 @@ def test_the_whole_schedule_is_evaluated_once_at_its_end(compare, trainings):
     ((_, options),) = trainings
     assert options['train_cfg.max_iters'] == options['train_cfg.val_interval'] == options['param_scheduler.1.end']
     assert options['train_cfg.max_iters'] == '1800'
+
+
+def test_two_configs_of_one_name(compare, trainings, tmp_path, capsys):
+    (tmp_path / INSTANCE.name).write_text(f"_base_ = '{INSTANCE}'")
+    assert compare(INSTANCE, tmp_path / INSTANCE.name) == 2 and not trainings
+    assert 'two configs have the same name' in capsys.readouterr().err

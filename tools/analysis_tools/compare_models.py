@@ -41,12 +41,20 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/comparison'), help='default: %(default)s')
     parser.add_argument('--records', type=Path, help='JSON file of all figures; default: records.json in --work-dir')
     parser.add_argument('--plot', type=Path, help='draw the metrics by steps and by time to this file')
-    parser.add_argument('--cfg-options', nargs='+', default=[], metavar='KEY=VALUE', help='of all models')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        default=[],
+        metavar='KEY=VALUE',
+        help='of all models; others want another --work-dir',
+    )
     args = parser.parse_args()
     try:
         args.configs = [find_config(path) for path in args.configs]
     except ValueError as error:
         parser.error(str(error))
+    if len({path.stem for path in args.configs}) < len(args.configs):
+        parser.error('two configs have the same name, by which their figures are kept; rename one of the files')
     return args
 
 

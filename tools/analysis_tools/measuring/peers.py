@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from typing import Any
 
 import mmdet
@@ -43,8 +42,10 @@ def peer_config(base: Config, peer: str) -> Config:
             f'DINO of mmdet {mmdet.__version__} works with 256 channels alone, and {base.filename} has {head.dim}: '
             'compare with the current stack (onedl-mmdetection)'
         )
+    theirs = load_config(peer)
+    theirs.merge_from_dict(dict(model=SMALLER[peer](base.model)))
     cfg = copy.deepcopy(base)
-    cfg.model = _merged(load_config(peer).model, SMALLER[peer](base.model))
+    cfg.model = theirs.model
     for part in ('backbone', 'data_preprocessor'):
         cfg.model[part] = copy.deepcopy(base.model[part])
     if peer == 'DINO':
@@ -68,15 +69,6 @@ def _keep_scale(cfg: Config) -> None:
         *steps, last = loader.dataset.pipeline
         last = dict(last, meta_keys=(*last['meta_keys'], 'scale_factor'))
         loader.dataset.pipeline = [*steps, dict(type='Resize', scale_factor=1.0), last]
-
-
-def _merged(old: Mapping[str, Any], changes: Mapping[str, Any]) -> ConfigDict:
-    """`old` with `changes`, dict in dict."""
-    new = ConfigDict(old)
-    for key, value in changes.items():
-        both = isinstance(value, Mapping) and isinstance(new.get(key), Mapping)
-        new[key] = _merged(new[key], value) if both else value
-    return new
 
 
 def _metrics(evaluators: Any, peer: str) -> list[dict]:

@@ -63,7 +63,7 @@ def read_figures(work_dir: Path, iterations: int) -> Figures | None:
         for metric, curve in curves.items():
             names, factor = LOGGED[metric]
             for name in set(names) & set(entry):
-                curve[step] = factor * entry[name]  # its own step is that of the epochs
+                curve[step] = factor * entry[name]  # not by its own step, which may count epochs
     if not any(iterations in curve for curve in curves.values()):
         return None
     kept = {metric: [[*curve], [*curve.values()]] for metric, curve in curves.items() if curve}
