@@ -221,7 +221,7 @@ def test_small_model_of_photographs():
     assert {round(rates[id(p)], 9) for p in model.backbone.parameters()} == {2e-4}
     assert {rates[id(p)] for p in model.panoptic_head.parameters()} == {2e-3}
     panoptic = build(load('maskdino_efficientnet-lite0_coco_panoptic'))
-    assert panoptic.panoptic_head.heads.box_prior is None and model.panoptic_head.heads.box_prior is not None
+    assert None not in (panoptic.panoptic_head.heads.box_prior, model.panoptic_head.heads.box_prior)
 
 
 def names_here(recipe, head):

@@ -41,6 +41,8 @@ export PYTHON=.venv/bin/python
 export PYTHONWARNINGS=${PYTHONWARNINGS:-ignore}
 # On operations as small as these a process per core is faster than threads.
 export OMP_NUM_THREADS=1
+# Memory in large pages, and kept: docs/performance.md.
+export GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296}
 say() { printf '\n== %s\n' "$*"; }
 
 bash tools/setup_env.sh current

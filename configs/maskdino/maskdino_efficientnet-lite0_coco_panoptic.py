@@ -13,7 +13,12 @@ criterion = dict(
     loss_dice=dict(loss_weight=2.0),
 )
 model = dict(
-    panoptic_head=dict(num_stuff_classes=53, query_init=dict(num_queries=100), criterion=criterion),
+    panoptic_head=dict(
+        num_stuff_classes=53,
+        query_init=dict(num_queries=100),
+        box_prior=dict(type='BoxPrior'),
+        criterion=criterion,
+    ),
     test_cfg=dict(panoptic_on=True, semantic_on=True, box_margin=0.1),
 )
 

@@ -15,10 +15,10 @@ test_dataloader = val_dataloader
 val_evaluator = dict(_base_.val_evaluator[-1], _delete_=True)  # box AP and mask AP
 test_evaluator = val_evaluator
 
-usual = dict(loss_weight=5.0)
+start, usual = dict(initial_boxes='tight'), dict(loss_weight=5.0)
 criterion = dict(decouple_stuff=False, loss_cls=dict(prior_prob=0.01), loss_mask=usual, loss_dice=usual)
 model = dict(
-    panoptic_head=dict(num_stuff_classes=0, query_init=dict(initial_boxes='tight'), criterion=criterion),
+    panoptic_head=dict(num_stuff_classes=0, query_init=start, box_prior=None, criterion=criterion),
     test_cfg=dict(panoptic_on=False, semantic_on=False, box_margin=None),
 )
 param_scheduler = [_base_.param_scheduler[0], dict(_base_.param_scheduler[1], end=1800)]

@@ -37,6 +37,8 @@ FROM_SCRATCH = (
     'model.backbone.norm_eval=False',
     'optim_wrapper.paramwise_cfg.custom_keys.backbone.lr_mult=1.0',
 )
+# Of the C library: memory in large pages, and kept where it is freed; a step takes a sixth less (docs/performance.md).
+ALLOCATION = 'glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296'
 SHOWN = ('bbox_mAP', 'segm_mAP', '/PQ', '/PQ_th', '/PQ_st', 'mIoU')  # ends of metrics' names
 
 
@@ -180,6 +182,7 @@ def _train(
     # On operations as small as these a process per core is faster than threads.
     environment = {
         'PYTHONWARNINGS': 'ignore',
+        'GLIBC_TUNABLES': ALLOCATION,
         'OMP_NUM_THREADS': '1' if processes > 1 else str(_count_cores()),
         **os.environ,
     }

@@ -22,6 +22,7 @@ from measuring.peers import SMALLER, peer_config
 from measuring.series import Records, Run, draw_series, format_results, read_figures
 from mmengine.config import Config
 
+from mmmaskdino.cli.quickstart import ALLOCATION
 from mmmaskdino.hub import find_config
 
 TRAIN = Path(__file__).parents[1] / 'train.py'
@@ -179,7 +180,7 @@ class Series:
         print(f'{run.folder}: {run.iterations} steps; log: {log}', flush=True)
         command = [sys.executable, str(TRAIN), str(self._paths[run.model]), '--work-dir', str(work_dir), '--resume']
         # On models of this size threads do not help, and where trainings run side by side they wait for each other.
-        environment = {'OMP_NUM_THREADS': '1', **os.environ}
+        environment = {'OMP_NUM_THREADS': '1', 'GLIBC_TUNABLES': ALLOCATION, **os.environ}
         with log.open('a') as file:
             # Progress and messages are on stderr; of several trainings at once they would be a muddle.
             errors = file if self._args.parallel > 1 else None

@@ -365,7 +365,6 @@ def _head(recipe: SmallRecipe) -> dict[str, Any]:
         query_init=dict(num_queries=recipe.num_queries, proposal_sizes=list(recipe.proposal_sizes)),
         denoising=dict(num_queries=recipe.num_queries),
         criterion=dict(num_points=recipe.num_points, box_point_share=recipe.box_point_share),
-        box_prior=dict(type='BoxPrior') if recipe.box_prior else None,
     )
 
 
@@ -378,7 +377,7 @@ def _head_values(recipe: SmallRecipe | None) -> dict[str, Any]:
     if recipe is None:
         return {}
     head = _head(recipe)
-    values = {f'{part}.{key}': value for part in head if head[part] for key, value in head[part].items()}
+    values = {f'{part}.{key}': value for part in head for key, value in head[part].items()}
     return {f'model.panoptic_head.{key}': value for key, value in values.items()}
 
 

@@ -17,7 +17,6 @@ NUM_POINTS = 512  # of each mask's loss
 POINTS_OF_OBJECT = 4  # that a small object must have of these, if they are drawn anywhere
 SIDES = (256, 320, 384, 448, 512)  # of images; stride 32 divides them
 PIXELS_OF_OBJECT = 20  # root of the area, of the object in the middle; the finest tokens stand 8 pixels apart
-MANY_ALIKE = 5  # objects of one class in an image
 MIN_ITERS, MAX_ITERS, EPOCHS = 1000, 20000, 30
 FEW_EPOCHS = 12
 
@@ -34,8 +33,6 @@ class SmallRecipe(NamedTuple):
     """Of each mask's loss."""
     box_point_share: float
     """Of these, those drawn in the objects' boxes."""
-    box_prior: bool
-    """Whether masks know their query's box."""
     scales: tuple[float, float]
     """Range of the factor that training images are resized by."""
     batch: int
@@ -89,13 +86,6 @@ def choose_recipe(
         f'a small object (a quarter is smaller) has {small:.2%} of its image, {hit:.2g} points'
     )
 
-    alike = max((train.objects[c] / train.images[c] for c in range(train.num_things) if train.images[c]), default=0)
-    is_instance = train.num_things == len(train.classes)
-    box_prior = is_instance or alike >= MANY_ALIKE
-    if box_prior:
-        why = f'{alike:.0f} objects of a class side by side' if alike >= MANY_ALIKE else 'it helps instances'
-        reasons.append(f'masks know their box (BoxPrior): {why}')
-
     total = BATCH * num_processes
     if not iters:
         wanted = (epochs or EPOCHS) * train.num_images / total
@@ -107,9 +97,7 @@ def choose_recipe(
         f'images resized by {scales[0]} to {scales[1]} and flipped: '
         + ('seen too seldom to be learnt by heart' if passes < FEW_EPOCHS else 'few images, seen often')
     )
-    return SmallRecipe(
-        side, num_queries, proposals, NUM_POINTS, share, box_prior, scales, BATCH, RATE, iters, tuple(reasons)
-    )
+    return SmallRecipe(side, num_queries, proposals, NUM_POINTS, share, scales, BATCH, RATE, iters, tuple(reasons))
 
 
 def _relative_areas(train: SplitSummary) -> np.ndarray:

@@ -77,8 +77,7 @@ def test_small_model(summaries, tmp_path: Path, kind: str, objects: int) -> None
     assert head.query_init.num_queries == head.denoising.num_queries == max(50, 1.5 * objects)
     assert tuple(head.query_init.proposal_sizes) == recipe.proposal_sizes
     assert head.criterion.box_point_share == recipe.box_point_share and head.criterion.num_points == 512
-    prior = kind == 'instance' or objects == 40
-    assert recipe.box_prior == prior and head.box_prior == (dict(type='BoxPrior') if prior else None)
+    assert head.box_prior == dict(type='BoxPrior')
     train, test = cfg.train_dataloader.dataset.pipeline, cfg.test_dataloader.dataset.pipeline
     sizes = [step[key] for step in (*train, *test) for key in ('scale', 'crop_size') if key in step]
     assert sizes == [(64, 64)] * 3, 'as large as the files, in training and evaluation'

@@ -32,13 +32,13 @@ def summary_of(
 
 def test_few_large_objects() -> None:
     recipe = choose_recipe([summary_of(stuff=2)])
-    assert (recipe.side, recipe.num_queries, recipe.box_prior, recipe.box_point_share) == (256, 50, False, 0.0)
+    assert (recipe.side, recipe.num_queries, recipe.box_point_share) == (256, 50, 0.0)
     assert recipe.proposal_sizes == (0.28, 0.28, 0.28)
 
 
 def test_many_small_objects_alike() -> None:
     recipe = choose_recipe([summary_of(objects=40, share=0.001, stuff=2)])
-    assert (recipe.side, recipe.num_queries, recipe.box_prior, recipe.box_point_share) == (512, 60, True, 0.5)
+    assert (recipe.side, recipe.num_queries, recipe.box_point_share) == (512, 60, 0.5)
     assert recipe.proposal_sizes == (0.04, 0.04, 0.04)
     assert choose_recipe([summary_of(objects=1000)]).num_queries == 300
 
@@ -48,10 +48,6 @@ def test_images_are_not_enlarged(width: int, side: int) -> None:
     """But for the stride of the maps, and where files are larger the objects decide."""
     recipe = choose_recipe([summary_of(size=(width, width), share=0.003)])
     assert recipe.side == side and recipe.side % 32 == 0
-
-
-def test_masks_of_instances_always_know_their_box() -> None:
-    assert choose_recipe([summary_of()]).box_prior
 
 
 def test_steps() -> None:
@@ -75,7 +71,6 @@ def test_every_choice_has_its_reason() -> None:
         '512 points',
         'half of them in the boxes of objects',
         '0.20% of its image',
-        'BoxPrior): 12 objects of a class side by side',
         '3600 steps of 2 images: each of the 240 images 30 times',
     ):
         assert part in text
