@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 import torch
+from matplotlib.transforms import Bbox
 from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmdet.registry import VISUALIZERS
 from mmdet.structures.mask import bitmap_to_polygon
@@ -21,11 +22,11 @@ from mmmaskdino.plain_text import without_formulas
 
 if TYPE_CHECKING:
     from matplotlib.text import Text
-    from matplotlib.transforms import Bbox
 
 _GENERATOR = threading.Lock()
 MIN_FONT_SIZE = 9
 MAX_OVERLAP = 0.2  # of texts, as a share of the smaller
+MAX_HIDDEN = 0.5  # of an object's box, by a text
 USUAL_SIDE = 640  # pixels; beyond it, letters and lines grow with the image
 
 
@@ -49,6 +50,8 @@ class MaskDINOVisualizer(_DrawsInEveryProcess):
 
     Args: as ``DetLocalVisualizer``.
     """
+
+    _boxes: Sequence = ()  # (n, 4) xyxy in pixels of the objects that are being drawn
 
     def draw_instances(self, image: np.ndarray, instances: InstanceData) -> np.ndarray:
         """Draw boxes, masks, class names and, if there are any, scores.
@@ -88,6 +91,7 @@ class MaskDINOVisualizer(_DrawsInEveryProcess):
         if 'bboxes' in instances:
             instances = instances.new()  # shares the data, but not the boxes that are set here
             instances.bboxes = _clip(instances.bboxes, image)
+            self._boxes = instances.bboxes.tolist()
         # The base class varies the masks' colours at random: equal pictures for equal results, and the generator that
         # a training run may depend on is left alone.
         with _GENERATOR:  # all threads have one
@@ -97,6 +101,7 @@ class MaskDINOVisualizer(_DrawsInEveryProcess):
                 return super()._draw_instances(image, instances, classes, palette)
             finally:
                 np.random.set_state(state)
+                self._boxes = ()
 
     def _draw_panoptic_seg(
         self, image: np.ndarray, panoptic_seg: PixelData, classes: Sequence[str] | None, palette: Sequence | None
@@ -128,8 +133,8 @@ class MaskDINOVisualizer(_DrawsInEveryProcess):
     def draw_texts(self, texts: Any, positions: Any, font_sizes: Any = None, **kwargs: Any) -> MaskDINOVisualizer:
         """Draw texts as they stand (no formula between `$`), inside the image, large enough to be read.
 
-        A text that would cover much of an earlier one is left out: of many small objects side by side, neither could be
-        read, and nothing seen of the objects.
+        A text that would cover much of an earlier one, or most of an object's box, stands above or below, or is left
+        out where that is no better: of many small objects side by side, nothing could be seen.
 
         Args: as ``Visualizer.draw_texts``; sizes are for an image of `USUAL_SIDE` pixels, on larger ones they grow.
         """
@@ -140,11 +145,17 @@ class MaskDINOVisualizer(_DrawsInEveryProcess):
         super().draw_texts(texts, positions, font_sizes=font_sizes, **kwargs)
         for text in self.ax_save.texts[-len(texts) :]:
             self._move_inside(text)
-            extent = self._extent(text)
-            if any(_overlap(extent, other) > MAX_OVERLAP for other in drawn):
-                text.remove()
+            y, extent = text.get_position()[1], self._extent(text)
+            below = max((y1 for _, _, _, y1 in self._hidden(extent)), default=y + extent.height)
+            for place in (y, y - extent.height - 1, below + 1):
+                text.set_y(place)
+                self._move_inside(text)
+                extent = self._extent(text)
+                if not self._hidden(extent) and not any(_share(extent, other) > MAX_OVERLAP for other in drawn):
+                    drawn.append(extent)
+                    break
             else:
-                drawn.append(extent)
+                text.remove()
         return self
 
     def draw_polygons(self, polygons: Any, *args: Any, line_widths: Any = 2, **kwargs: Any) -> MaskDINOVisualizer:
@@ -154,6 +165,16 @@ class MaskDINOVisualizer(_DrawsInEveryProcess):
         """
         line_widths = (np.asarray(line_widths) * self._factor).tolist()
         return super().draw_polygons(polygons, *args, line_widths=line_widths, **kwargs)
+
+    def _hidden(self, extent: Bbox) -> list[Sequence[float]]:
+        """Boxes of the objects that a text there would hide for the most part."""
+        hidden = []
+        for box in self._boxes:
+            x0, y0, x1, y1 = box
+            place = Bbox([[x0, self.height - y1], [x1, self.height - y0]])  # matplotlib's pixels count upwards
+            if _shared(extent, place) > MAX_HIDDEN * place.width * place.height:
+                hidden.append(box)
+        return hidden
 
     @property
     def _factor(self) -> float:
@@ -182,12 +203,16 @@ class MaskDINOVisualizer(_DrawsInEveryProcess):
         return patch.get_window_extent(renderer)
 
 
-def _overlap(one: Bbox, other: Bbox) -> float:
-    """Which share of the smaller rectangle lies in the other."""
+def _shared(one: Bbox, other: Bbox) -> float:
+    """Area that two rectangles have in common."""
     width = min(one.x1, other.x1) - max(one.x0, other.x0)
     height = min(one.y1, other.y1) - max(one.y0, other.y0)
-    smaller = min(one.width * one.height, other.width * other.height)
-    return max(width, 0) * max(height, 0) / max(smaller, 1e-6)
+    return max(width, 0) * max(height, 0)
+
+
+def _share(one: Bbox, other: Bbox) -> float:
+    """Which share of the smaller rectangle lies in the other."""
+    return _shared(one, other) / max(min(one.width * one.height, other.width * other.height), 1e-6)
 
 
 def _clip(bboxes: Any, image: np.ndarray) -> torch.Tensor:

@@ -135,7 +135,7 @@ def test_names_at_the_border_stay_inside(visualizer, width, height):
     )
     visualizer.draw_instances(np.full((height, width, 3), 128, np.uint8), found)
     texts = visualizer.ax_save.texts
-    assert len(texts) == (3 if width < 200 else 5), 'a name as wide as the image leaves no room beside it'
+    assert len(texts) == 5
     for text in texts:
         extent = visualizer._extent(text)
         assert extent.x0 >= -1 and extent.y0 >= -1 and extent.x1 <= width + 1 and extent.y1 <= height + 1
@@ -143,16 +143,37 @@ def test_names_at_the_border_stay_inside(visualizer, width, height):
 
 
 def test_names_do_not_cover_each_other(visualizer):
-    """Of names at one place the first is drawn; those beside it are, too."""
+    """Of names at one place the others stand above and below the first, or are left out; those beside it are drawn."""
     visualizer.set_image(np.full((200, 400, 3), 255, np.uint8))
-    for name, place in (('window', (50, 50)), ('hidden', (52, 53)), ('door', (250, 50)), ('roof', (50, 150))):
+    places = dict(window=(50, 50), above=(52, 53), below=(52, 52), hidden=(51, 51), door=(250, 50), roof=(50, 150))
+    for name, place in places.items():
         visualizer.draw_texts(
             name, np.array(place, np.float32), font_sizes=13, bboxes=[dict(facecolor='black', pad=0.7)]
         )
-    assert [text.get_text() for text in visualizer.ax_save.texts] == ['window', 'door', 'roof']
+    texts = visualizer.ax_save.texts
+    assert [text.get_text() for text in texts] == ['window', 'above', 'below', 'door', 'roof']
+    window, above, below = map(visualizer._extent, texts[:3])  # pixels of matplotlib count upwards
+    assert above.y0 > window.y0 > below.y0
     visualizer.set_image(np.full((200, 400, 3), 255, np.uint8))
     visualizer.draw_texts('hidden', np.array([52, 53], np.float32), font_sizes=13)
     assert [text.get_text() for text in visualizer.ax_save.texts] == ['hidden'], 'of another image'
+
+
+def test_names_do_not_hide_small_objects(visualizer):
+    """They stand above or below, or have no place; a large object holds its own."""
+    visualizer.dataset_meta['classes'] = ('nucleus', 'sky')
+    small = [[x, y, x + 12, y + 12] for y in (100, 114, 128) for x in (40, 55, 70, 85)]
+    boxes = torch.tensor([*small, [200.0, 60, 380, 180]])
+    found = InstanceData(bboxes=boxes, labels=torch.zeros(len(boxes), dtype=torch.long))
+    visualizer.draw_instances(np.full((200, 400, 3), 255, np.uint8), found)
+    *names, last = [visualizer._extent(text) for text in visualizer.ax_save.texts]
+    assert 2 <= len(names) < len(small)
+    for name in names:
+        for x0, y0, x1, y1 in small:
+            width = min(name.x1, x1) - max(name.x0, x0)
+            height = min(200 - name.y0, y1) - max(200 - name.y1, y0)
+            assert max(width, 0) * max(height, 0) <= 0.5 * 12 * 12
+    assert 200 < last.x0 < last.x1 < 380 and 200 - 180 < last.y0 < last.y1 < 200 - 60, 'in the large box'
 
 
 def test_letters_and_lines_grow_with_the_image(visualizer):
