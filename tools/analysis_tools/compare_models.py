@@ -47,7 +47,7 @@ def parse_args() -> argparse.Namespace:
         nargs='+',
         default=[],
         metavar='KEY=VALUE',
-        help='of all models; others want another --work-dir',
+        help='of all models; a --work-dir is for the same ones',
     )
     args = parser.parse_args()
     try:
@@ -90,7 +90,7 @@ class Series:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self._args = args
-        self._records = Records(args.records or args.work_dir / 'records.json')
+        self._records = Records(args.records or args.work_dir / 'records.json', args.cfg_options)
         self._paths = {path.stem: path for path in args.configs} | {peer: self._write_peer(peer) for peer in args.peers}
         self._configs = {model: Config.fromfile(path) for model, path in self._paths.items()}
         self.runs: list[Run] = []

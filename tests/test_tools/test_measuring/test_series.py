@@ -1,5 +1,6 @@
 """Figures of several trainings; reading and keeping them is tested with the tool, in test_compare_models.py."""
 
+import pytest
 from measuring.series import Figures, Records, Run, draw_series
 
 RUN = Run('Mask DINO', 400, 2e-3, 0)
@@ -25,3 +26,12 @@ def test_records_are_read_back(tmp_path):
     Records(path).add(RUN, figures)
     assert RUN in Records(path) and Records(path)[RUN] == figures
     assert RUN._replace(rate=1e-3) not in Records(path)
+
+
+@pytest.mark.parametrize(('made', 'wanted'), [((), ('a=1',)), (('a=1',), ()), (('a=1',), ('a=2',))])
+def test_records_of_other_options_are_not_taken(tmp_path, made, wanted):
+    path = tmp_path / 'records.json'
+    Records(path, made).add(RUN, Figures(0.5, {'PQ': [[400], [80.5]]}))
+    assert RUN in Records(path, made)
+    with pytest.raises(ValueError, match=r'records.json is of trainings with --cfg-options .*another --work-dir'):
+        Records(path, wanted)

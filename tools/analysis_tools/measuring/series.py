@@ -75,11 +75,21 @@ class Records:
 
     Args:
         path: JSON file; it is written anew, whole, with each training.
+        options: Of the command line, in all trainings.
+
+    Raises:
+        ValueError: The file is of trainings with other options.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._lock = path, Lock()
+    def __init__(self, path: Path, options: Sequence[str] = ()) -> None:
+        self._path, self._lock, self._options = path, Lock(), [*options]
         entries: list[dict[str, Any]] = json.loads(path.read_text(encoding='utf-8')) if path.is_file() else []
+        for entry in entries:
+            if (found := entry.get('options', [])) != self._options:
+                raise ValueError(
+                    f'{path} is of trainings with --cfg-options {" ".join(found) or "(none)"}, expected '
+                    f'{" ".join(self._options) or "(none)"}; give another --work-dir'
+                )
         self._figures = {
             Run(*(entry[key] for key in Run._fields)): Figures(*(entry[key] for key in Figures._fields))
             for entry in entries
@@ -95,7 +105,8 @@ class Records:
         """Keep the figures of a training; from any thread."""
         with self._lock:
             self._figures[run] = figures
-            lines = [json.dumps(key._asdict() | value._asdict()) for key, value in self._figures.items()]
+            shared = dict(options=self._options) if self._options else {}
+            lines = [json.dumps(key._asdict() | value._asdict() | shared) for key, value in self._figures.items()]
             with OutputFolder(self._path.parent).replacing(self._path.name) as part:
                 part.write_text('[\n' + ',\n'.join(lines) + '\n]\n', encoding='utf-8')
 
