@@ -1,5 +1,10 @@
 # Instance segmentation of the generated shapes as in the paper, with mask-enhanced boxes. The base of their ablations.
-_base_ = 'maskdino_r18_shapes_panoptic.py'
+_base_ = [
+    '../_base_/models/maskdino_r18_small.py',
+    '../_base_/datasets/shapes_panoptic.py',
+    '../_base_/schedules/schedule_shapes.py',
+    '../_base_/default_runtime.py',
+]
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -15,11 +20,12 @@ test_dataloader = val_dataloader
 val_evaluator = dict(_base_.val_evaluator[-1], _delete_=True)  # box AP and mask AP
 test_evaluator = val_evaluator
 
-start, usual = dict(initial_boxes='tight'), dict(loss_weight=5.0)
-criterion = dict(decouple_stuff=False, loss_cls=dict(prior_prob=0.01), loss_mask=usual, loss_dice=usual)
-model = dict(
-    panoptic_head=dict(num_stuff_classes=0, query_init=start, box_prior=None, criterion=criterion),
-    test_cfg=dict(panoptic_on=False, semantic_on=False, box_margin=None),
-)
+model = dict(panoptic_head=dict(num_things_classes=6, query_init=dict(initial_boxes='tight')))
+
 param_scheduler = [_base_.param_scheduler[0], dict(_base_.param_scheduler[1], end=1800)]
 train_cfg = dict(max_iters=1800, val_interval=900)
+default_hooks = dict(
+    checkpoint=dict(interval=250, max_keep_ckpts=1),
+    progress=dict(type='ProgressHook'),
+    pictures=dict(type='PictureHook'),
+)
