@@ -176,7 +176,9 @@ def _compare(network: ExportedNetwork, run: Runner, runtime: str, item: CheckInp
     if network.with_results:
         differences = compare_results(expected, found, item.canvas, image)
     else:
-        differences = compare_raw(expected, found, network.head.use_sigmoid)
+        differences = compare_raw(
+            expected, found, network.head.use_sigmoid, steep_masks=network.head.heads.box_prior is not None
+        )
     return Agreement(runtime, item.name, item.canvas, image, differences, margin)
 
 

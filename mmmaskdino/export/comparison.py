@@ -12,10 +12,11 @@ from scipy.special import expit, softmax
 from mmmaskdino.structures import Shape
 
 TOLERANCE = 1e-3
+CERTAIN = 30.0  # beyond it, the probability of a mask logit is 0 or 1 to within 1e-13
 Outputs = Mapping[str, np.ndarray]
 
 
-def compare_raw(expected: Outputs, found: Outputs, use_sigmoid: bool) -> dict[str, float]:
+def compare_raw(expected: Outputs, found: Outputs, use_sigmoid: bool, steep_masks: bool = False) -> dict[str, float]:
     """Largest differences of raw outputs.
 
     Queries are a set: selected tokens whose scores are equal but for rounding may change places. So each query is
@@ -25,13 +26,20 @@ def compare_raw(expected: Outputs, found: Outputs, use_sigmoid: bool) -> dict[st
         expected (Outputs): Raw outputs of :class:`ExportedNetwork`.
         found (Outputs): The same from elsewhere.
         use_sigmoid (bool): How class logits become scores.
+        steep_masks (bool): Whether masks know their box: their logits fall steeply around it, and it is known but for
+            rounding. They are compared as probabilities.
 
     Returns:
-        dict[str, float]: Of ``scores``, ``boxes`` and, if there are masks, ``mask_probabilities``.
+        dict[str, float]: Of ``scores``, ``boxes`` and, if there are masks, ``mask_logits``.
     """
-    expected, found = (_with_probabilities(outputs, use_sigmoid) for outputs in (expected, found))
+    names = ['scores', *(name for name in expected if name != 'class_logits')]
+    expected, found = (_with_scores(outputs, use_sigmoid) for outputs in (expected, found))
+    if steep_masks and 'mask_logits' in names:
+        for outputs in (expected, found):
+            logits = outputs['mask_logits']
+            outputs['mask_logits'] = np.where(np.isfinite(logits), expit(logits), logits)
     ours, theirs = _counterparts(*(np.concatenate([x['scores'], x['boxes']], 1) for x in (expected, found)))
-    return {name: _largest(expected[name][ours], found[name][theirs]) for name in expected}
+    return {name: _largest(expected[name][ours], found[name][theirs]) for name in names}
 
 
 def compare_results(expected: Outputs, found: Outputs, canvas: Shape, image: Shape) -> dict[str, float]:
@@ -89,18 +97,14 @@ def _without_last(keys: list[np.ndarray], ours: np.ndarray, theirs: np.ndarray) 
     return ours[same], theirs[same], lost
 
 
-def _with_probabilities(outputs: Outputs, use_sigmoid: bool) -> dict[str, np.ndarray]:
-    """Raw outputs of the one image, but of logits what they say.
-
-    Logits of masks that know their box fall steeply around it, and a box is known but for rounding.
-    """
+def _with_scores(outputs: Outputs, use_sigmoid: bool) -> dict[str, np.ndarray]:
+    """Raw outputs of the one image, with scores."""
     outputs = {name: output[0] for name, output in outputs.items()}
-    logits = outputs.pop('class_logits')
-    outputs['scores'] = expit(logits) if use_sigmoid else softmax(logits, -1)
     if 'mask_logits' in outputs:
-        logits = outputs.pop('mask_logits')
-        outputs['mask_probabilities'] = np.where(np.isfinite(logits), expit(logits), logits)
-    return outputs
+        logits = outputs['mask_logits']
+        outputs['mask_logits'] = np.where(np.isfinite(logits), logits.clip(-CERTAIN, CERTAIN), logits)
+    logits = outputs.pop('class_logits')
+    return dict(outputs, scores=expit(logits) if use_sigmoid else softmax(logits, -1))
 
 
 def _counterparts(ours: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
