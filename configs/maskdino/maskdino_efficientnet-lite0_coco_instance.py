@@ -4,7 +4,7 @@ _base_ = [
     '../_base_/models/maskdino_efficientnet-lite0.py',
     '../_base_/datasets/coco_instance_small.py',
     '../_base_/schedules/schedule_small.py',
-    '../_base_/default_runtime.py',
+    '../_base_/small_runtime.py',
 ]
 
 model = dict(
@@ -21,4 +21,3 @@ model = dict(
 )
 
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1))))
-default_hooks = dict(progress=dict(type='ProgressHook'), pictures=dict(type='PictureHook'))

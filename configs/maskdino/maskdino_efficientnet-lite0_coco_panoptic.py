@@ -3,7 +3,7 @@ _base_ = [
     '../_base_/models/maskdino_efficientnet-lite0.py',
     '../_base_/datasets/coco_panoptic_small.py',
     '../_base_/schedules/schedule_small.py',
-    '../_base_/default_runtime.py',
+    '../_base_/small_runtime.py',
 ]
 
 criterion = dict(
@@ -23,4 +23,3 @@ model = dict(
 )
 
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1))))
-default_hooks = dict(progress=dict(type='ProgressHook'), pictures=dict(type='PictureHook'))

@@ -3,7 +3,7 @@ _base_ = [
     '../_base_/models/maskdino_r18_small.py',
     '../_base_/datasets/shapes_panoptic.py',
     '../_base_/schedules/schedule_shapes.py',
-    '../_base_/default_runtime.py',
+    '../_base_/small_runtime.py',
 ]
 
 light = dict(loss_weight=2.0)
@@ -19,8 +19,4 @@ model = dict(
     test_cfg=dict(panoptic_on=True, semantic_on=True, box_margin=0.1),
 )
 
-default_hooks = dict(
-    checkpoint=dict(interval=250, max_keep_ckpts=1),
-    progress=dict(type='ProgressHook'),
-    pictures=dict(type='PictureHook'),
-)
+default_hooks = dict(checkpoint=dict(interval=250, max_keep_ckpts=1))
