@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import get_rank, get_world_size
+from mmengine.dist import broadcast_object_list, get_rank, get_world_size, is_main_process
 from mmengine.logging import print_log
 from mmengine.registry import LOOPS
 from mmengine.runner import IterBasedTrainLoop, Runner
@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from mmmaskdino.engine.averaging import find_averages
-from mmmaskdino.engine.checkpoints import CheckpointError
+from mmmaskdino.engine.checkpoints import AtomicLocalBackend, CheckpointError
 from mmmaskdino.engine.data_loading import SeededLoader, seed_all
 from mmmaskdino.engine.faults import NonFiniteHook
 from mmmaskdino.engine.stopping import StopSignalHook, find_checkpoint_hook
 
 # First part of the keys of random numbers: those of the data and those of the model are unrelated.
 _DATA, _MODEL = 0, 1
+VALIDATED = 'last_validation'  # file of the work dir: the iteration whose validation was the last to be complete
 # What the loop is doing.
 _STARTING, _LOADING, _TRAINING, _VALIDATING, _ENDING = range(5)
 
@@ -97,6 +98,7 @@ class ResumableTrainLoop(IterBasedTrainLoop):
     The order of the images, their augmentation and the random numbers of the model (sampled points, noise) depend on
     the seed, the rank and the iteration, so they need no place in checkpoints. Resuming skips what was trained on
     without loading it. It goes on exactly as long as the seed, the number of processes and the batch size stay.
+    A validation during which the run ended is made up for.
 
     Args:
         runner (Runner): The runner.
@@ -158,6 +160,7 @@ class ResumableTrainLoop(IterBasedTrainLoop):
     def _run(self) -> None:
         self.runner.call_hook('before_train')
         self.runner.call_hook('before_train_epoch')
+        self._make_up_for_validation()
         batches = self._batches()
         while self._iter < self._max_iters and not self.stop_training:
             self._doing = _LOADING
@@ -168,7 +171,6 @@ class ResumableTrainLoop(IterBasedTrainLoop):
             self.run_iter(batch)
             self._decide_current_val_interval()
             if self._is_validated():
-                self._doing = _VALIDATING
                 self._validate()
         self._doing = _ENDING
         self.runner.call_hook('after_train_epoch')
@@ -197,8 +199,31 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         if failure is not None:
             raise failure
 
+    def _make_up_for_validation(self) -> None:
+        """Validate first if the run that is resumed ended during its validation, which no later one replaces."""
+        if self._iter == 0:
+            self._record_validation()  # none yet; a work dir without a record is of an older version
+            return
+        record = Path(self.runner.work_dir) / VALIDATED
+        last = [record.read_text() if record.is_file() else '']
+        broadcast_object_list(last)  # all processes validate or none
+        self._decide_current_val_interval()
+        is_missing = last[0].strip().isdecimal() and int(last[0]) < self._iter
+        if is_missing and self._is_validated() and not self.stop_training:
+            self.runner.logger.info(f'the validation of iteration {self._iter} did not end: it comes first')
+            self._validate()
+
+    def _record_validation(self) -> None:
+        if not is_main_process():
+            return
+        try:
+            AtomicLocalBackend().put_text(f'{self._iter}\n', Path(self.runner.work_dir) / VALIDATED)
+        except OSError as error:  # a full disk: at worst a resumed run validates once more
+            self.runner.logger.warning(f'{VALIDATED} could not be written ({error})')
+
     def _validate(self) -> None:
         """Validate; if that ends by an error, averaged weights that stand in the model's place are put back."""
+        self._doing = _VALIDATING
         averages = find_averages(self.runner)
         before = [_fingerprint(hook.src_model) for hook in averages]
         try:
@@ -208,6 +233,7 @@ class ResumableTrainLoop(IterBasedTrainLoop):
                 if not torch.equal(_fingerprint(hook.src_model), old):
                     hook._swap_ema_parameters()
             raise
+        self._record_validation()
 
     @property
     def _num_backward(self) -> int:

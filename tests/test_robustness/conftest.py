@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import multiprocessing
 import os
@@ -62,10 +63,27 @@ def make_config(
             'default_hooks.checkpoint': dict(interval=2, max_keep_ckpts=1),
         }
         cfg.merge_from_dict(options)
-        cfg.merge_from_dict(changes or {})
+        cfg.merge_from_dict(copy.deepcopy(changes or {}))  # which takes keys such as _delete_ out of them
         return cfg
 
     return make
+
+
+@pytest.fixture
+def evaluated(project_root: Path, shapes: Path) -> Callable[..., dict]:
+    """Changes of a config that has no evaluation, and others besides: one after two iterations each."""
+
+    def changes(**others) -> dict:
+        cfg = Config.fromfile(project_root / 'configs' / 'maskdino' / 'maskdino_r18_shapes_panoptic.py')
+        loader = cfg.val_dataloader.to_dict() | dict(_delete_=True, num_workers=0, persistent_workers=False)
+        loader['dataset']['data_root'] = f'{shapes}/'
+        metrics = [metric.to_dict() for metric in cfg.val_evaluator if metric.type == 'PanopticQualityMetric']
+        for key in ('ann_file', 'seg_prefix'):
+            metrics[0][key] = metrics[0][key].replace(cfg.data_root, f'{shapes}/')
+        loop = dict(_delete_=True, type='ValLoop')
+        return dict(val_cfg=loop, val_dataloader=loader, val_evaluator=metrics) | {'train_cfg.val_interval': 2} | others
+
+    return changes
 
 
 @pytest.fixture
@@ -166,5 +184,17 @@ def read_losses(tmp_path: Path) -> Callable[[str], dict[int, dict[str, float]]]:
     def read(work_dir: str) -> dict[int, dict[str, float]]:
         lines = (tmp_path / f'{work_dir}.jsonl').read_text().splitlines()
         return dict(json.loads(line) for line in lines)
+
+    return read
+
+
+@pytest.fixture
+def read_metrics(tmp_path: Path) -> Callable[[str], list[tuple[int, float]]]:
+    """Step and PQ of each evaluation in the logs of a work dir, in their order."""
+
+    def read(work_dir: str) -> list[tuple[int, float]]:
+        logs = sorted((tmp_path / work_dir).glob('*/vis_data/scalars.json'), key=lambda path: path.stat().st_mtime)
+        entries = [json.loads(line) for log in logs for line in log.read_text().splitlines()]
+        return [(entry['step'], entry['coco_panoptic/PQ']) for entry in entries if 'coco_panoptic/PQ' in entry]
 
     return read

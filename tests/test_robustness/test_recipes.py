@@ -23,23 +23,6 @@ def load(path: Path) -> dict:
 
 
 @pytest.fixture
-def evaluated(project_root: Path, shapes: Path) -> Callable[..., dict]:
-    """Changes of a config that has no evaluation, and others besides: one after two iterations each."""
-
-    def changes(**others) -> dict:
-        cfg = Config.fromfile(project_root / 'configs' / 'maskdino' / 'maskdino_r18_shapes_panoptic.py')
-        loader = cfg.val_dataloader.to_dict() | dict(_delete_=True, num_workers=0, persistent_workers=False)
-        loader['dataset']['data_root'] = f'{shapes}/'
-        metrics = [metric.to_dict() for metric in cfg.val_evaluator if metric.type == 'PanopticQualityMetric']
-        for key in ('ann_file', 'seg_prefix'):
-            metrics[0][key] = metrics[0][key].replace(cfg.data_root, f'{shapes}/')
-        loop = dict(_delete_=True, type='ValLoop')
-        return dict(val_cfg=loop, val_dataloader=loader, val_evaluator=metrics) | {'train_cfg.val_interval': 2} | others
-
-    return changes
-
-
-@pytest.fixture
 def documented(project_root: Path) -> dict:
     """What the example of the documentation sets."""
     text = (project_root / 'docs' / 'training.md').read_text()

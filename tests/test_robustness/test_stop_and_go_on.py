@@ -44,6 +44,17 @@ class FillDisk(Hook):
             resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
 
+class KillInValidation(Hook):
+    """The process is gone in the middle of the validation after an iteration, whose checkpoint is written."""
+
+    def __init__(self, iteration: int) -> None:
+        self.iteration = iteration
+
+    def before_val_iter(self, runner, *args, **kwargs) -> None:
+        if runner.iter == self.iteration:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 class Fail(Hook):
     """An error of a program in the forward pass or in a hook afterwards."""
 
@@ -128,6 +139,16 @@ def test_killed_while_a_checkpoint_is_written(train, check, tmp_path: Path) -> N
     assert train('stopped', hooks=(KillInWriting(),)) == -signal.SIGKILL
     assert files(tmp_path / 'stopped') == ['iter_2.pth', 'iter_4.pth.partial']
     check(first=2)
+
+
+@pytest.mark.parametrize('iteration', [2, 6])
+def test_killed_in_a_validation(train, check, evaluated, read_metrics, tmp_path: Path, iteration: int) -> None:
+    """The first one or the last, after which there is nothing to train: it is made up for, and no other twice."""
+    changes = evaluated(**{'visualizer.name': f'killed at {iteration}'})
+    assert train('stopped', changes, hooks=(KillInValidation(iteration),)) == -signal.SIGKILL
+    check(first=iteration, changes=changes)
+    assert read_metrics('stopped') == read_metrics('whole')
+    assert [step for step, _ in read_metrics('stopped')] == [2, 4, 6]
 
 
 def test_sigterm_saves_before_the_end(train, check) -> None:
