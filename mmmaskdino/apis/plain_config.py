@@ -6,9 +6,11 @@ import ast
 import inspect
 import re
 import traceback
+from types import FrameType
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.registry import OPTIMIZERS, Registry
 
 from mmmaskdino.hub.table import did_you_mean
 from mmmaskdino.plain_text import without_templates
@@ -99,17 +101,48 @@ def _plain_value(node: ast.expr) -> Any:
         raise ValueError(f'line {node.lineno} has {ast.unparse(node)[:60]}') from None
 
 
-def wrong_argument(error: BaseException) -> str | None:
-    """What to say about a key of a config that the class does not take.
+def wrong_in_config(error: BaseException) -> str | None:
+    """What to say about a class of a config that does not exist, or a key that its class does not take.
 
     Args:
         error: Raised while mmengine built an object.
 
     Returns:
-        The class, the key and what was meant or can be given; None for an error of another kind.
+        What is wrong, and what was meant or can be given; None for an error of another kind.
     """
-    found = _UNEXPECTED.search(str(error)) if isinstance(error, TypeError) else None
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return _wrong_type(error, frames) or _wrong_argument(error, frames)
+
+
+def _wrong_type(error: BaseException, frames: list[FrameType]) -> str | None:
+    """About a name that no class was registered by."""
+    if not isinstance(error, (KeyError, TypeError)):
+        return None
+    for values in (frame.f_locals for frame in reversed(frames)):
+        # In mmengine's build_from_cfg, and in its constructor of optimisers, which looks them up itself.
+        registry, name = values.get('registry'), values.get('obj_type')
+        if 'optimizer_cls' in values and values['optimizer_cls'] is None:
+            registry, name = OPTIMIZERS, (values.get('optimizer_cfg') or {}).get('type')
+        if isinstance(registry, Registry) and isinstance(name, str):
+            return None if registry.get(name) else _about_unknown_type(name, registry)
+    return None
+
+
+def _about_unknown_type(name: str, registry: Registry) -> str:
+    known, others = set(), [registry.root]
+    while others:
+        registries = others.pop()
+        known.update(registries.module_dict)
+        others.extend(registries.children.values())
+    what = registry.name.replace('_', ' ')
+    return (
+        f"the config names the {what} {name!r}, which is not registered (a class of one's own needs its module in "
+        f'custom_imports){did_you_mean(name.rpartition(".")[2], known)}'
+    )
+
+
+def _wrong_argument(error: BaseException, frames: list[FrameType]) -> str | None:
+    found = _UNEXPECTED.search(str(error)) if isinstance(error, TypeError) else None
     while frames and frames[-1].f_code.co_name == '__init__':  # of a class that hands its arguments to its base
         frames.pop()
     building = frames[-1].f_locals if frames else {}  # in mmengine's build_from_cfg

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from urllib.error import URLError
 
 import mmmaskdino
-from mmmaskdino.apis.plain_config import wrong_argument
+from mmmaskdino.apis.plain_config import wrong_in_config
 from mmmaskdino.cli.messages import CommandError
 
 _FRAME = re.compile(
@@ -62,7 +62,7 @@ def explain(error: Exception, cfg: Any = None) -> str | None:
     Returns:
         A message for people; None for an error that needs a programmer.
     """
-    wrong = wrong_argument(error)
+    wrong = wrong_in_config(error)
     if wrong is not None:
         return wrong
     if any(isinstance(cause, (URLError, HTTPException)) for cause in _chain(error)):

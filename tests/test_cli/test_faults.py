@@ -16,9 +16,11 @@ from mmengine.registry import HOOKS, MODELS, DefaultScope
 from torch.utils.data import DataLoader, Dataset
 
 from mmmaskdino.apis import Predictor, load_config
+from mmmaskdino.apis.launch import build_runner
 from mmmaskdino.cli.faults import explain, faults_as_messages
 from mmmaskdino.cli.messages import CommandError
 from mmmaskdino.datasets.files import DataError, read_file
+from mmmaskdino.datasets.shapes import make_shapes_dataset
 from mmmaskdino.engine import NonFiniteHook
 
 
@@ -74,7 +76,7 @@ def test_several_lines_stay_several_lines() -> None:
 
 
 def test_faults_of_a_config_that_mmengine_finds() -> None:
-    assert explain(error_of(HOOKS.build, dict(type='NoSuchHook'))).startswith('NoSuchHook is not in the')
+    assert "the hook 'NoSuchHook', which is not registered" in explain(error_of(HOOKS.build, dict(type='NoSuchHook')))
     assert "NonFiniteHook the argument 'colour', which it does not take" in explain(
         error_of(HOOKS.build, dict(type='NonFiniteHook', colour=1))
     )
@@ -153,6 +155,32 @@ def build(key: str, value: object) -> None:
 )
 def test_a_misspelt_key_inside_the_config(key: str, expected: str) -> None:
     assert re.search(expected, explain(error_of(build, key, 1)))
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'expected'),
+    [
+        (
+            'model.panoptic_head.box_prior.type',
+            'BoxPriro',
+            "the model 'BoxPriro', .* did you mean BoxPrior",
+        ),
+        ('model.backbone.type', 'mmdet.ResNett', 'did you mean .*ResNet'),
+        ('optim_wrapper.optimizer.type', 'AdmaW', "the optimizer 'AdmaW', .* mean .*AdamW"),
+        ('default_hooks.progress.type', 'ProgresHook', "the hook 'ProgresHook', .* did you mean ProgressHook"),
+        (
+            'train_dataloader.dataset.pipeline.0.type',
+            'LoadImage',
+            'the transform .* mean .*LoadImageFromFile',
+        ),
+        ('val_evaluator.0.type', 'Pq', "the metric 'Pq', which is not registered .* custom_imports\\)$"),
+    ],
+)
+def test_a_misspelt_class(tmp_path: Path, key: str, value: str, expected: str) -> None:
+    shapes = make_shapes_dataset(tmp_path / 'shapes', 2, 1, size=32, progress=False)
+    options = {'train_dataloader.dataset.data_root': f'{shapes}/', 'val_dataloader.dataset.data_root': f'{shapes}/'}
+    cfg = load_config('maskdino_r18_shapes_panoptic', {**options, key: value}, str(tmp_path))
+    assert re.search(expected, explain(error_of(lambda: build_runner(cfg).train())))
 
 
 def test_a_misspelt_key_is_an_error_for_people_in_prediction_too(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor
 
-from mmmaskdino.apis.plain_config import wrong_argument
+from mmmaskdino.apis.plain_config import wrong_in_config
 from mmmaskdino.apis.tta import tta_model
 from mmmaskdino.converters import read_checkpoint
 from mmmaskdino.converters.conversion import UNCOUNTED
@@ -103,8 +103,8 @@ def build_model(cfg: Config, weights: str | Path, device: str, tta: bool = False
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         try:
             model = MODELS.build(cfg.model)
-        except TypeError as error:
-            raise ValueError(wrong_argument(error) or str(error)) from error
+        except (TypeError, KeyError) as error:
+            raise ValueError(wrong_in_config(error) or str(error)) from error
         load_weights(model, checkpoint.tensors, f'{weights} and the model of {cfg.filename}')
         if tta:
             model = MODELS.build(dict(tta_model(cfg), module=model))
