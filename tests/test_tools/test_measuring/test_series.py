@@ -1,7 +1,9 @@
 """Figures of several trainings; reading and keeping them is tested with the tool, in test_compare_models.py."""
 
+import json
+
 import pytest
-from measuring.series import Figures, Records, Run, draw_series
+from measuring.series import Figures, Records, Run, draw_series, read_figures
 
 RUN = Run('Mask DINO', 400, 2e-3, 0)
 
@@ -18,6 +20,17 @@ def test_curves_are_means_from_least_to_most_by_steps_and_by_time(tmp_path):
         (band,) = panel.collections
         assert {tuple(point) for point in band.get_paths()[0].vertices} >= {(x[0], 10.0), (x[1], 40.0)}
     assert by_steps.get_ylabel() == 'box AP, %' and by_time.get_xlabel() == 'minutes of training'
+
+
+@pytest.mark.parametrize(('step', 'iterations'), [(260, 260), (250, 250), (1, 250)], ids=['own', 'logged', 'epochs'])
+def test_an_evaluation_stands_at_its_iteration(tmp_path, step, iterations):
+    """Also between two logged steps of the training, and where mmengine counts metrics by epochs."""
+    log = tmp_path / '20300101_000000' / 'vis_data' / 'scalars.json'
+    log.parent.mkdir(parents=True)
+    lines = [*(dict(loss=1.0, time=0.5, step=at) for at in range(50, 251, 50)), {'coco/bbox_mAP': 0.4, 'step': step}]
+    log.write_text(''.join(json.dumps(line) + '\n' for line in lines))
+    assert read_figures(tmp_path, iterations) == Figures(0.5, {'box AP': [[iterations], [40.0]]})
+    assert read_figures(tmp_path, iterations + 50) is None
 
 
 def test_records_are_read_back(tmp_path):

@@ -63,7 +63,8 @@ def read_figures(work_dir: Path, iterations: int) -> Figures | None:
         for metric, curve in curves.items():
             names, factor = LOGGED[metric]
             for name in set(names) & set(entry):
-                curve[step] = factor * entry[name]  # not by its own step, which may count epochs
+                # Its own step, after the last logged one of the training; where metrics count epochs, it is before.
+                curve[max(step, entry['step'])] = factor * entry[name]
     if not any(iterations in curve for curve in curves.values()):
         return None
     kept = {metric: [[*curve], [*curve.values()]] for metric, curve in curves.items() if curve}
