@@ -192,6 +192,13 @@ def test_a_misspelt_key_is_an_error_for_people_in_prediction_too(tmp_path: Path)
             device='cpu',
             cfg_options={'model.panoptic_head.decoder.num_layer': 2},
         )
+    with pytest.raises(ValueError, match="the model 'MaskDINOHed', .* did you mean MaskDINOHead"):
+        Predictor(
+            'maskdino_r18_shapes_panoptic',
+            tmp_path / 'a.pth',
+            device='cpu',
+            cfg_options={'model.panoptic_head.type': 'MaskDINOHed'},
+        )
 
 
 @pytest.mark.parametrize('error', [URLError('[Errno -2] Name or service not known'), HTTPException('reset')])

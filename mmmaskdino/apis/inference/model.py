@@ -104,7 +104,10 @@ def build_model(cfg: Config, weights: str | Path, device: str, tta: bool = False
         try:
             model = MODELS.build(cfg.model)
         except (TypeError, KeyError) as error:
-            raise ValueError(wrong_in_config(error) or str(error)) from error
+            message = wrong_in_config(error)
+            if message is None and isinstance(error, KeyError):
+                raise  # a fault of a program
+            raise ValueError(message or str(error)) from error
         load_weights(model, checkpoint.tensors, f'{weights} and the model of {cfg.filename}')
         if tta:
             model = MODELS.build(dict(tta_model(cfg), module=model))
