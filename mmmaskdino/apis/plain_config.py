@@ -131,9 +131,9 @@ def _wrong_type(error: BaseException, frames: list[FrameType]) -> str | None:
 def _about_unknown_type(name: str, registry: Registry) -> str:
     known, others = set(), [registry.root]
     while others:
-        registries = others.pop()
-        known.update(registries.module_dict)
-        others.extend(registries.children.values())
+        branch = others.pop()
+        known.update(branch.module_dict)
+        others.extend(branch.children.values())
     what = registry.name.replace('_', ' ')
     return (
         f"the config names the {what} {name!r}, which is not registered (a class of one's own needs its module in "
