@@ -7,13 +7,14 @@ called_in=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 usage() {
-  echo "usage: tools/quickstart.sh [--task panoptic|semantic] [--seed N] [--processes 1|2|4]" >&2
-  echo "       tools/quickstart.sh --photos FOLDER [options of mmmaskdino quickstart]" >&2
-  exit 2
+  echo "usage: tools/quickstart.sh [--task panoptic|semantic] [--seed N] [--processes 1|2|4]"
+  echo "       tools/quickstart.sh --photos FOLDER [options of mmmaskdino quickstart]"
 }
+wrong() { usage >&2; exit 2; }
+case "${1:-}" in -h | --help) usage; exit 0 ;; esac
 export CUDA_VISIBLE_DEVICES=-1  # setup_env.sh compiles mmcv for the CPU
 if [ "${1:-}" = --photos ]; then
-  [ $# -ge 2 ] || usage
+  [ $# -ge 2 ] || wrong
   folder=$2
   if [ "$called_in" != "$PWD" ] && [[ $folder != /* ]]; then folder=$called_in/$folder; fi
   if [ ! -e "$folder" ]; then echo "quickstart.sh: $folder: no such file or folder" >&2; exit 1; fi
@@ -24,8 +25,8 @@ arguments=("$@")
 while [ $# -gt 0 ]; do  # before the installation, which takes minutes
   case "$1 ${2:-}" in
     '--task panoptic' | '--task semantic' | '--processes '[124]) ;;
-    '--seed '*) [[ ${2:-} =~ ^[0-9]+$ ]] || usage ;;
-    *) usage ;;
+    '--seed '*) [[ ${2:-} =~ ^[0-9]+$ ]] || wrong ;;
+    *) wrong ;;
   esac
   shift 2
 done

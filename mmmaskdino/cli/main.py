@@ -18,7 +18,7 @@ from mmmaskdino.version import __version__
 INTERRUPTED = 130  # what shells report of a program that was ended with Ctrl-C
 READER_GONE = 141  # and of one whose output nobody reads any more
 COMMANDS = {
-    'quickstart': 'to a trained small model and its pictures, on generated shapes or your photographs',
+    'quickstart': 'train and draw a small model in minutes, on generated shapes or your photographs',
     'train': 'train a model',
     'test': 'evaluate weights, also with test-time augmentation',
     'predict': 'pictures and result files for images, folders and videos',

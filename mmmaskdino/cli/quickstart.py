@@ -44,6 +44,11 @@ FROM_SCRATCH = (
 )
 # Of the C library: memory in large pages, and kept where it is freed; a step takes a sixth less (docs/performance.md).
 ALLOCATION = 'glibc.malloc.hugetlb=1:glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296'
+CALL = 'quickstart.json'  # in a folder of results: what it was begun with
+WHAT_NEXT = (
+    'What next (mmmaskdino is on the PATH of the environment: source .venv/bin/activate, where tools/quickstart.sh '
+    'made it)'
+)
 SHOWN = ('bbox_mAP', 'segm_mAP', '/PQ', '/PQ_th', '/PQ_st', 'mIoU', 'mAcc')  # ends of metrics' names
 
 
@@ -55,7 +60,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs='?',
         help='folder of images and COCO annotations, or one COCO json; default: generated images of shapes',
     )
-    parser.add_argument('--out', type=Path, help='folder of all that is written; default: work_dirs/quickstart_NAME')
+    parser.add_argument(
+        '--out',
+        type=Path,
+        help='folder of all that is written; default: quickstart in work_dirs, with the name of PATH',
+    )
     parser.add_argument(
         '--processes', type=int, choices=(1, 2, 4), help='default: 2 on a CPU of two cores or more, else 1'
     )
@@ -72,12 +81,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it all and return the exit status."""
+    processes = args.processes or (2 if _count_cores() > 1 and not has_gpu() else 1)
     with errors_as_messages(ValueError, OSError):
         _check_arguments(args)
-        processes = args.processes or (2 if _count_cores() > 1 and not has_gpu() else 1)
-        if args.path is None:
-            return _run_on_shapes(args, processes)
-        out = args.out or Path('work_dirs') / f'quickstart_{args.path.resolve().stem}'
+        out = args.out or Path('work_dirs') / '_'.join(['quickstart', *_variant(args)])
+        _check_call(args, out)
+    return (_run_on_shapes if args.path is None else _run_on_photos)(args, out, processes)
+
+
+def _run_on_photos(args: argparse.Namespace, out: Path, processes: int) -> int:
+    with errors_as_messages(ValueError, OSError):
         # Not in the work dir itself, where a training writes out whole what it was given.
         config = out / 'config' / f'{out.name}.py'
         if _checkpoint(out) and config.is_file():
@@ -87,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
             if summaries is None:
                 return 1
             _write_config(args, summaries, processes, config)
+        _note_call(args, out)
     _say(f'training: {processes} process(es), seed {args.seed}; log: {out / "training.log"}')
     _train(args, config, out, processes, ['--resume'])
     _report(out)
@@ -94,24 +108,72 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _run_on_shapes(args: argparse.Namespace, processes: int) -> int:
+def _run_on_shapes(args: argparse.Namespace, out: Path, processes: int) -> int:
     from mmmaskdino.datasets.shapes import make_shapes_dataset
     from mmmaskdino.hub import find_config
 
-    task = args.task or 'panoptic'
-    variant = ('' if task == 'panoptic' else f'_{task}') + (f'_seed{args.seed}' if args.seed else '')
-    out = args.out or Path('work_dirs') / f'quickstart{variant}'
-    config = find_config(f'maskdino_r18_shapes_{task}')
-    _say(f'data: {SHAPES}')
-    make_shapes_dataset(SHAPES)
+    with errors_as_messages(ValueError, OSError):
+        _say(f'data: {SHAPES}')
+        make_shapes_dataset(SHAPES)
+        config = find_config(f'maskdino_r18_shapes_{args.task or "panoptic"}')
+        _note_call(args, out)
     _say(f'training: {config.stem}, {processes} process(es), seed {args.seed}; log: {out / "training.log"}')
     if _checkpoint(out):
         print(f'going on from {_checkpoint(out)}; to start anew, delete {out} or choose another --out')
     batch_size = f'train_dataloader.batch_size={SHAPES_BATCH // processes}'
     _train(args, config, out, processes, ['--resume'], [batch_size])
     _report(out)
-    print('next:       photographs of your own: mmmaskdino quickstart FOLDER (docs/own_data.md)')
+    print(
+        f"""
+{WHAT_NEXT}
+  predict           mmmaskdino predict {SHAPES}/val --model {shlex.quote(str(out))} --out results
+  your photographs  bash tools/quickstart.sh --photos FOLDER     (without a clone: pip install "mmmaskdino[photos]",
+                    then mmmaskdino quickstart FOLDER; what the folder must hold: docs/own_data.md)"""
+    )
     return 0
+
+
+def _variant(args: argparse.Namespace) -> list[str]:
+    """What the name of the folder of results tells."""
+    if args.path is not None:
+        path = args.path.resolve()
+        return [path.stem if path.is_file() else path.name]
+    return [args.task] * (args.task == 'semantic') + [f'seed{args.seed}'] * (args.seed > 0)
+
+
+def _call(args: argparse.Namespace) -> dict[str, str]:
+    """What decides the model of a folder of results."""
+    names = ('path', 'kind', 'minutes', 'iterations', 'seed', 'load_from', 'from_scratch', 'task')
+    call = {name: str(getattr(args, name)) for name in names}
+    call['path'] = str(args.path and args.path.resolve())
+    return {name: 'not given' if value in ('None', 'False') else value for name, value in call.items()}
+
+
+def _check_call(args: argparse.Namespace, out: Path) -> None:
+    """A folder goes on with the training that it was begun with, whatever a later call asks for.
+
+    Raises:
+        ValueError: The call asks for another one.
+    """
+    note = out / CALL
+    if not note.is_file() or _checkpoint(out) is None:
+        return
+    begun = json.loads(note.read_text(encoding='utf-8'))
+    different = [
+        f'{name.replace("_", "-")} {value} (was {begun.get(name)})'
+        for name, value in _call(args).items()
+        if begun.get(name) != value
+    ]
+    if different:
+        raise ValueError(
+            f'{out} was begun with other options: {", ".join(different)}. Call with the first ones to go on, or choose '
+            f'another --out, or delete {out}'
+        )
+
+
+def _note_call(args: argparse.Namespace, out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    (out / CALL).write_text(json.dumps(_call(args), indent=1), encoding='utf-8')
 
 
 def _check_arguments(args: argparse.Namespace) -> None:
@@ -119,6 +181,8 @@ def _check_arguments(args: argparse.Namespace) -> None:
     given = [name for name in others if getattr(args, name) not in (None, False)]
     if given:
         raise ValueError(f'--{given[0].replace("_", "-")} is an option of the quick start {use}: see --help')
+    if args.seed < 0:
+        raise ValueError(f'--seed must be 0 or more, got {args.seed}')
     for name, value in (('--minutes', args.minutes), ('--iterations', args.iterations)):
         if value is not None and value <= 0:
             raise ValueError(f'{name} must be above 0, got {value:g}')
@@ -222,13 +286,14 @@ def _train(
     command += ['--launcher', 'pytorch'] if processes > 1 else []
     command += ['--cfg-options', f'randomness.seed={args.seed}', *(FROM_SCRATCH if args.from_scratch else ()), *options]
     # On operations as small as these a process per core is faster than threads.
-    threads = 1 if args.path is None or processes > 1 else _count_cores()
     environment = {
         'PYTHONWARNINGS': 'ignore',
         'GLIBC_TUNABLES': ALLOCATION,
-        'OMP_NUM_THREADS': str(threads),
+        'OMP_NUM_THREADS': '1' if processes > 1 else str(_count_cores()),
         **os.environ,
     }
+    if args.path is None:  # the same seed is to give the same model
+        environment['OMP_NUM_THREADS'] = '1'
     with log.open('a') as file:
         status = subprocess.run(command, stdout=file, env=environment, check=False).returncode
     if status:
@@ -254,7 +319,7 @@ def _tell_what_next(args: argparse.Namespace, config: Path, out: Path) -> None:
     print(
         f"""config:     {config}
 
-What next (mmmaskdino is on the PATH of the environment: source .venv/bin/activate, where tools/quickstart.sh made it)
+{WHAT_NEXT}
   new images        mmmaskdino predict PHOTOS/ --model {out} --out results
   go on for longer  mmmaskdino quickstart {path} --minutes 60 --load-from {weights} --out {longer}
   a larger model    mmmaskdino data config {path} --out larger.py --gpu-memory 16     (ResNet-50; for a GPU)

