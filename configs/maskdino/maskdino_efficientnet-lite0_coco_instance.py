@@ -9,7 +9,7 @@ _base_ = [
 
 model = dict(
     panoptic_head=dict(
-        query_init=dict(num_queries=100),
+        query_init=dict(num_queries=100, initial_boxes='cut'),
         box_prior=dict(type='BoxPrior'),
         criterion=dict(
             loss_cls=dict(prior_prob=0.1),

@@ -15,7 +15,7 @@ criterion = dict(
 model = dict(
     panoptic_head=dict(
         num_stuff_classes=53,
-        query_init=dict(num_queries=100),
+        query_init=dict(num_queries=100, initial_boxes='cut'),
         box_prior=dict(type='BoxPrior'),
         criterion=criterion,
     ),

@@ -1,7 +1,7 @@
 """Measure a Mask DINO beside detectors of mmdet: time, memory, operations, waits of the CPU, flops.
 
-    python tools/analysis_tools/benchmark.py --quick --json benchmark.json --plot benchmark.png
-    python tools/analysis_tools/benchmark.py --sweep objects size batch queries --rounds 3 --peers DINO
+    mmmaskdino benchmark --quick --json benchmark.json --plot benchmark.png
+    mmmaskdino benchmark --sweep objects size batch queries --rounds 3 --peers DINO
 
 Weights are random, nothing is downloaded. Models take turns, so that ratios hold on a machine that others use too.
 """

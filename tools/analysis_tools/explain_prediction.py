@@ -1,6 +1,6 @@
 """Draw what happens inside a model for one image.
 
-  python tools/analysis_tools/explain_prediction.py CONFIG WEIGHTS photo.jpg OUT_DIR --at 320 200
+  mmmaskdino explain CONFIG WEIGHTS photo.jpg OUT_DIR --at 320 200
 
 writes layers.png (mask, box and class of an object after each stage), sampling_points.png (where its query looks in
 each decoder layer) and, if queries are selected, tokens.png (which tokens of the encoder became queries, and what the

@@ -1,7 +1,7 @@
 """Estimate the memory of a training step and the batch that fits on GPUs of several sizes; runs on the CPU.
 
-    python tools/analysis_tools/get_memory.py configs/maskdino/maskdino_r50_coco_panoptic.py --shape 1024 1024
-    python tools/analysis_tools/get_memory.py configs/maskdino/maskdino_r50_coco_panoptic.py --with-cp --amp
+    mmmaskdino memory configs/maskdino/maskdino_r50_coco_panoptic.py --shape 1024 1024
+    mmmaskdino memory configs/maskdino/maskdino_r50_coco_panoptic.py --with-cp --amp
 
 The model behind the estimate is described in docs/performance.md.
 """

@@ -1,4 +1,4 @@
-"""Plot losses, learning rate and metrics of trainings: plot_training.py OUT WORK_DIR_OR_SCALARS_JSON ..."""
+"""Plot losses, learning rate and metrics of trainings: mmmaskdino curves OUT WORK_DIR_OR_SCALARS_JSON ..."""
 
 import argparse
 import sys

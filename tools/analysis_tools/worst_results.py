@@ -1,6 +1,6 @@
 """Draw ground truth beside prediction for the images of a config's test dataset that are predicted worst, worst first.
 
-  python tools/analysis_tools/worst_results.py CONFIG CHECKPOINT OUT_DIR --num 8
+  mmmaskdino worst CONFIG CHECKPOINT OUT_DIR --num 8
 
 quality.csv lists all images, worst first. Quality is that of panoptic segments, or else of objects, or else of classes,
 each in 0 to 1 (docs/pictures.md).

@@ -88,6 +88,13 @@ MEANINGS = {
         'query_init.ffn_dim': (ABSENT, {'r50': 2048, 'r18': 256}),
     },
     'cut-starts': {'query_init.initial_boxes': (MASK_ENHANCED, 'cut')},
+    'combined': {
+        'query_init.initial_boxes': ('tight', 'cut'),
+        'box_prior': (ABSENT, 'BoxPrior'),
+        'criterion.loss_cls.prior_prob': (0.01, 0.1),
+        'criterion.loss_mask.loss_weight': (5, 2),
+        'criterion.loss_dice.loss_weight': (5, 2),
+    },
     'mask-matching-weight-2': {
         'criterion.assigner.match_costs': (COSTS, [*COSTS[:3], ('PointBCECost', 2), ('PointDiceCost', 2)])
     },
