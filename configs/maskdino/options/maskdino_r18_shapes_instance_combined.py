@@ -6,8 +6,6 @@ model = dict(
     panoptic_head=dict(
         query_init=dict(initial_boxes='cut'),
         box_prior=dict(type='BoxPrior'),
-        criterion=dict(
-            loss_cls=dict(prior_prob=0.1), loss_mask=dict(loss_weight=2.0), loss_dice=dict(loss_weight=2.0)
-        ),
+        criterion=dict(loss_cls=dict(prior_prob=0.1), loss_mask=dict(loss_weight=2.0), loss_dice=dict(loss_weight=2.0)),
     )
 )
