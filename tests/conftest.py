@@ -23,9 +23,11 @@ from torch import nn
 
 # On operations as small as these several threads only wait for each other.
 torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', 1)))
-# Under nohup SIGHUP is ignored, and so it would be in the runs that tests start, where it has to end them.
+# Under nohup SIGHUP is ignored, in the background of a script SIGINT, and so they would be in the runs that tests start,
+# where they have to end them.
 if hasattr(signal, 'SIGHUP') and threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # The first backward pass of a process decides whether autograd starts threads, and with them no later test could fork a
 # training. It must not come after a test with fake tensors of a GPU, which make torch believe that there are devices.
 torch.ones(1, requires_grad=True).sum().backward()

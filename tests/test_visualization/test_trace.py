@@ -25,9 +25,11 @@ def test_stages_follow_one_another(recorded):
     *_, trace = recorded
     assert [stage.name for stage in trace.stages] == ['encoder', 'initial queries', 'layer 1', 'layer 2', 'layer 3']
     assert len(trace.points) == 3
-    # Each layer starts from boxes; the first from those of the encoder.
+    # Each layer starts from boxes; the first from those of the encoder's masks, whose maps have 32 x 24 cells.
     assert torch.equal(trace.points[0].references, trace.stages[1].boxes)
-    assert torch.equal(trace.stages[0].boxes, trace.stages[1].boxes)
+    assert not torch.equal(trace.stages[0].boxes, trace.stages[1].boxes)
+    half_cells = trace.stages[1].boxes * torch.tensor([64, 48, 64, 48])
+    assert torch.allclose(half_cells, half_cells.round(), atol=1e-3)
     assert not torch.equal(trace.points[1].references, trace.points[0].references)
 
 

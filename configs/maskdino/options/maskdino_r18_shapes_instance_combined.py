@@ -1,5 +1,5 @@
-# The options that help together on generated shapes (docs/ablations.md): masks that know their box and weigh less, class
-# scores that start at 0.1, and a decoder that starts from the boxes of masks, cut by the predicted ones.
+# The options that help together on generated shapes (docs/ablations.md): masks that know their box and weigh less,
+# class scores that start at 0.1, and a decoder that starts from the boxes of masks, cut by the predicted ones.
 _base_ = '../maskdino_r18_shapes_instance.py'
 
 model = dict(
