@@ -23,8 +23,8 @@ from torch import nn
 
 # On operations as small as these several threads only wait for each other.
 torch.set_num_threads(int(os.environ.get('OMP_NUM_THREADS', 1)))
-# Under nohup SIGHUP is ignored, in the background of a script SIGINT, and so they would be in the runs that tests start,
-# where they have to end them.
+# Under nohup SIGHUP is ignored, in the background of a script SIGINT, and so they would be in the runs that tests
+# start, where they have to end them.
 if hasattr(signal, 'SIGHUP') and threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
