@@ -81,11 +81,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do it all and return the exit status."""
-    processes = args.processes or (2 if _count_cores() > 1 and not has_gpu() else 1)
     with errors_as_messages(ValueError, OSError):
         _check_arguments(args)
         out = args.out or Path('work_dirs') / '_'.join(['quickstart', *_variant(args)])
         _check_call(args, out)
+    processes = args.processes or (2 if _count_cores() > 1 and not has_gpu() else 1)
     return (_run_on_shapes if args.path is None else _run_on_photos)(args, out, processes)
 
 
