@@ -38,6 +38,11 @@ def printable(text: str) -> str:
     return ''.join(char if char == '\n' or not is_control(char) else repr(char)[1:-1] for char in text)
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says first; the name of its class if it says nothing."""
+    return str(error).strip().partition('\n')[0].strip() or type(error).__name__
+
+
 def is_control(char: str) -> bool:
     """Whether a character is a control character (line breaks too), or half of one, which cannot be written."""
     return unicodedata.category(char) in ('Cc', 'Cs', 'Zl', 'Zp')

@@ -5,7 +5,7 @@ import ast
 import pytest
 from matplotlib.figure import Figure
 
-from mmmaskdino.plain_text import literal, printable, without_formulas
+from mmmaskdino.plain_text import first_line, literal, printable, without_formulas
 
 TEXTS = ['{{ a }}', '{{{', '\\{{', '\'{{"', 'a\nb', '\x1b[31m', '$x', r'\$\frac{$', '\ud800', '\u7247', '']
 
@@ -25,6 +25,11 @@ def test_what_is_drawn_is_no_formula(text: str) -> None:
     cleaned, is_math = drawn._preprocess_math(drawn.get_text())
     assert not is_math and cleaned.replace('\\', '') == text.replace('\\', '')
     figure.canvas.draw() if hasattr(figure.canvas, 'draw') else None
+
+
+def test_an_error_is_told_in_its_first_line() -> None:
+    assert first_line(ValueError('\n no file \nat all')) == 'no file'
+    assert first_line(KeyboardInterrupt()) == 'KeyboardInterrupt'
 
 
 def test_the_terminal_gets_no_control_characters() -> None:

@@ -16,6 +16,7 @@ import warnings
 from typing import NamedTuple
 
 from mmmaskdino.cli.messages import CommandError, errors_as_messages
+from mmmaskdino.plain_text import first_line
 from mmmaskdino.stack import CLASSIC, CURRENT, StackError, check_stack, mmseg_works
 from mmmaskdino.version import __version__
 
@@ -167,8 +168,7 @@ def _try_attention(device: str) -> Finding:
         command = (
             f'pip install --force-reinstall --no-deps --no-build-isolation --no-cache-dir "{_generation()["mmcv"]}"'
         )
-        reason = str(error).partition('\n')[0]
-        return Finding(name, f'mmcv has no operators for it ({reason}); docs/installation.md', command)
+        return Finding(name, f'mmcv has no operators for it ({first_line(error)}); docs/installation.md', command)
     return Finding(name, 'runs')
 
 

@@ -172,8 +172,10 @@ def _check_call(args: argparse.Namespace, out: Path) -> None:
 
 
 def _note_call(args: argparse.Namespace, out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    (out / CALL).write_text(json.dumps(_call(args), indent=1), encoding='utf-8')
+    from mmmaskdino.output_files import OutputFolder
+
+    with OutputFolder(out).replacing(CALL) as path:  # a call that is interrupted leaves no part of one
+        path.write_text(json.dumps(_call(args), indent=1), encoding='utf-8')
 
 
 def _check_arguments(args: argparse.Namespace) -> None:

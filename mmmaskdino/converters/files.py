@@ -15,13 +15,14 @@ import torch
 from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
+from mmmaskdino.plain_text import first_line
+
 # Where files keep their weights: mmengine, then detectron2, detrex, and the official code of DINO and Swin.
 STATE_KEYS = ('state_dict', 'model')
 # All that arrays, tensors and plain containers need.
 ALLOWED = {
     ('builtins', 'set'),
     ('collections', 'Counter'),  # the milestones of mmengine's MultiStepLR
-    ('collections', 'Counter'),
     ('collections', 'OrderedDict'),
     ('collections', 'defaultdict'),
     ('collections', 'deque'),
@@ -95,7 +96,7 @@ def read_torch_file(path: Path, map_location: Any = 'cpu') -> Any:
         # Arrays and the history of losses, which torch does not admit by itself (2.1 has no way to add to its list).
         return _read_restricted(path, map_location)
     except Exception as error:
-        raise ValueError(f'{path} is damaged or no checkpoint of torch: {_first_line(error)}') from error
+        raise ValueError(f'{path} is damaged or no checkpoint of torch: {first_line(error)}') from error
 
 
 def _reject_other_formats(path: Path) -> None:
@@ -115,7 +116,7 @@ def _read_restricted(path: Path, map_location: Any) -> Any:
     try:
         return torch.load(path, map_location=map_location, pickle_module=restricted, weights_only=False)
     except Exception as error:
-        raise ValueError(f'{path} was rejected: {_first_line(error)}') from error
+        raise ValueError(f'{path} was rejected: {first_line(error)}') from error
 
 
 def _read_pickle(path: Path) -> Any:
@@ -123,7 +124,7 @@ def _read_pickle(path: Path) -> Any:
         # latin1: files of Python 2, as those of detectron2's model zoo.
         return _load(io.BytesIO(path.read_bytes()), encoding='latin1')
     except Exception as error:
-        raise ValueError(f'{path} was rejected: {_first_line(error)}') from error
+        raise ValueError(f'{path} was rejected: {first_line(error)}') from error
 
 
 class _Unpickler(pickle.Unpickler):
@@ -162,7 +163,3 @@ def _as_tensor(name: Any, value: Any, path: Path) -> Tensor:
         f'{path} holds a {type(value).__name__} under {name!r}, expected a tensor or an array: it is no checkpoint '
         f'with the weights at the top or under one of {STATE_KEYS}'
     )
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition('\n')[0] or type(error).__name__

@@ -107,6 +107,21 @@ def test_a_folder_goes_on_with_what_it_was_begun_with(shapes: Path, commands: li
     )
 
 
+def test_an_interrupted_note_is_not_half_written(shapes: Path, commands: list, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = ['quickstart', str(shapes), '--iterations', '7', '--from-scratch']
+    main(first)
+
+    def write_half(path: Path, text: str, encoding: str) -> None:
+        path.write_bytes(text[: len(text) // 2].encode(encoding))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as during:
+        during.setattr(Path, 'write_text', write_half)
+        assert main(first) == 130
+    assert main(first) == 0
+    assert not list(Path('work_dirs/quickstart_shapes').glob('.*partial*'))
+
+
 def test_what_next_are_commands(
     shapes: Path, commands: list, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

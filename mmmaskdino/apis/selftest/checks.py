@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from mmmaskdino.engine import FusedAdamW
 from mmmaskdino.hub.table import shipped_configs
 from mmmaskdino.ops.deform_attn import sample_attention, sample_grid
+from mmmaskdino.plain_text import first_line
 
 from .counters import OperationCounter
 from .samples import make_batch
@@ -93,7 +94,7 @@ def usable_device(name: str | None = None) -> torch.device:
         device = torch.device(name)
         torch.ones(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(f'--device {name} cannot be used: {_first_line(error)}') from error
+        raise ValueError(f'--device {name} cannot be used: {first_line(error)}') from error
     return device
 
 
@@ -130,7 +131,7 @@ def run_checks(device: torch.device) -> Iterator[Row]:
         except CheckError as fault:
             row = Row(name, 'FAILED', str(fault), expected)
         except Exception as error:  # whatever a device's operators raise is what the table is for
-            row = Row(name, 'FAILED', f'{type(error).__name__}: {_first_line(error)}', expected)
+            row = Row(name, 'FAILED', f'{type(error).__name__}: {first_line(error)}', expected)
         yield row
 
 
@@ -323,7 +324,7 @@ def measure_recipe(bench: Bench) -> str:
         step = _seconds(train, bench.device)
         result = _seconds(lambda: predict(model, images, copy.deepcopy(samples)), bench.device)
     except torch.cuda.OutOfMemoryError as error:
-        raise NotRunError(f'{size[0]} x {size[1]} does not fit: {_first_line(error)}') from error
+        raise NotRunError(f'{size[0]} x {size[1]} does not fit: {first_line(error)}') from error
     memory = _peak_memory(bench.device)
     of_memory = f'peak memory {memory / 2**30:.2f} GiB' if memory else 'peak memory is not known'
     return f'{size[0]} x {size[1]}: training step {step:.2f} s, result {result:.2f} s, {of_memory}'
@@ -359,7 +360,7 @@ def _check_autocast(device: torch.device, dtype: torch.dtype) -> None:
             with torch.autocast(device.type, dtype=dtype):
                 product = torch.ones(8, 8, device=device) @ torch.ones(8, 8, device=device)
     except RuntimeError as error:
-        raise NotRunError(f'no {name} on this device: {_first_line(error)}') from error
+        raise NotRunError(f'no {name} on this device: {first_line(error)}') from error
     if product.dtype != dtype:
         raise NotRunError(f'no {name} on this device with torch {torch.__version__}')
 
@@ -424,7 +425,3 @@ def _cpu_name() -> str:
     info = Path('/proc/cpuinfo')
     names = re.findall(r'model name\s*: (.+)', info.read_text()) if info.is_file() else []
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition('\n')[0]
