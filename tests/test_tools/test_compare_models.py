@@ -144,6 +144,75 @@ def test_a_shorter_schedule_ends_as_the_whole_one_does(compare, trainings, confi
     assert cfg.param_scheduler[0].end == min(100, iterations) or milestones
 
 
+def test_figures_of_another_config_of_the_name_are_not_taken(compare, trainings, tmp_path):
+    edited = tmp_path / 'pets.py'
+    edited.write_text(f"_base_ = '{INSTANCE}'")
+    assert compare(edited, '--peers', 'DINO', '--seeds', 0, '--iterations', 400) == 0
+    edited.write_text(f"_base_ = '{INSTANCE}'\nmodel = dict(panoptic_head=dict(query_init=dict(num_queries=50)))")
+    before = len(trainings)
+    assert 'another config or other --cfg-options' in compare(edited, '--seeds', 0, '--iterations', 400)
+    assert 'another --work-dir' in compare(
+        edited, '--seeds', 0, '--iterations', 400, '--records', tmp_path / 'new.json'
+    )
+    assert len(trainings) == before
+
+
+def test_what_is_as_long_but_has_no_schedule_is_left_out(compare, trainings, capsys, monkeypatch):
+    monkeypatch.setitem(SECONDS, 'DINO', 0.6)  # 0.25 / 0.6 of 240 steps are 100: no step after the warm-up
+    assert compare(INSTANCE, '--peers', 'DINO', '--seeds', 0, '--iterations', 240, '--same-time') == 0
+    out = capsys.readouterr().out
+    assert 'not trained as long as the first:' in out and 'begins at iteration 100' in out and '| DINO | 240 |' in out
+    assert len(trainings) == 2
+
+
+def test_what_was_trained_is_shown_when_another_fails(compare, trainings, capsys, monkeypatch):
+    succeed = subprocess.run
+
+    def run(command, **options):
+        seed = [option for option in command if 'randomness.seed' in option]
+        return subprocess.CompletedProcess(command, 3) if seed == ['randomness.seed=1'] else succeed(command, **options)
+
+    monkeypatch.setattr(subprocess, 'run', run)
+    assert 'ended with status 3' in compare(INSTANCE, '--seeds', 0, 1)
+    assert '| 50.0 | 30.0 |' in table(capsys)[-1]
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--cfg-options', 'randomness.seed=7'], '--cfg-options randomness.seed is what --seeds sets'),
+        (['--evaluations', 0], 'expected 1 or more, got 0'),
+        (['--iterations', 0], 'expected 1 or more, got 0'),
+        (['--parallel', 0], 'expected 1 or more, got 0'),
+        (['--plot', 'curves.doc'], 'expected a name that ends with one of .png'),
+    ],
+)
+def test_arguments_that_cannot_be(compare, trainings, capsys, arguments, message):
+    assert compare(INSTANCE, *arguments) == 2 and not trainings
+    assert message in capsys.readouterr().err
+
+
+def test_what_is_given_twice_is_trained_once(compare, trainings):
+    assert compare(INSTANCE, '--seeds', 0, 0, '--rates', 2e-3, 0.0020000001, '--iterations', 400) == 0
+    assert len(trainings) == 1
+
+
+def test_a_schedule_that_is_not_by_iterations(compare, trainings, tmp_path):
+    epochs = tmp_path / 'epochs.py'
+    epochs.write_text(f"_base_ = '{INSTANCE}'\ntrain_cfg = dict(_delete_=True, by_epoch=True, max_epochs=3)")
+    assert 'expected train_cfg.max_iters' in compare(epochs) and not trainings
+
+
+def test_a_schedule_without_its_beginning(compare, trainings, tmp_path):
+    config = tmp_path / 'pets.py'
+    config.write_text(
+        f"_base_ = '{INSTANCE}'\n"
+        "param_scheduler = [dict(type='MultiStepLR', by_epoch=False, end=1800, milestones=[900], gamma=0.1)]"
+    )
+    assert compare(config, '--seeds', 0, '--iterations', 400) == 0
+    assert trainings[0][1]['param_scheduler.0.milestones'] == '[200]'
+
+
 def test_a_failed_training_stops_the_series(compare, monkeypatch, tmp_path):
     started = []
 

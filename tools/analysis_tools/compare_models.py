@@ -19,14 +19,23 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from measuring.peers import SMALLER, peer_config
-from measuring.series import Records, Run, draw_series, format_results, read_figures
+from measuring.series import Records, Run, check_making, draw_series, format_results, making, read_figures
 from mmengine.config import Config
 
 from mmmaskdino.cli.quickstart import ALLOCATION
 from mmmaskdino.hub import find_config
+from mmmaskdino.output_files import OutputFolder
 
+PICTURES = ('.png', '.jpg', '.pdf', '.svg')
 TRAIN = Path(__file__).parents[1] / 'train.py'
 NOTICEABLE = 0.03  # difference in time that --same-time makes up for
+# Keys that the tool sets itself, and how.
+MANAGED = {
+    'randomness.seed': '--seeds',
+    'optim_wrapper.optimizer.lr': '--rates',
+    'train_cfg.max_iters': '--iterations',
+    'train_cfg.val_interval': '--evaluations',
+}
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,11 +43,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('configs', nargs='+', type=Path, metavar='CONFIG', help='files or names in the model zoo')
     parser.add_argument('--peers', nargs='+', default=[], choices=SMALLER, help='of mmdet, like the first config')
     parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2], help='default: 0 1 2')
-    parser.add_argument('--iterations', type=int, help="length of each schedule; default: the config's")
+    parser.add_argument('--iterations', type=_count, help="length of each schedule; default: the config's")
     parser.add_argument('--rates', nargs='+', type=float, help="learning rates to choose from; default: the config's")
     parser.add_argument('--same-time', action='store_true', help='also train the others as long as the first')
-    parser.add_argument('--evaluations', type=int, default=1, help='of each training (default: %(default)s)')
-    parser.add_argument('--parallel', type=int, default=1, help='trainings side by side (default: %(default)s)')
+    parser.add_argument('--evaluations', type=_count, default=1, help='of each training (default: %(default)s)')
+    parser.add_argument('--parallel', type=_count, default=1, help='trainings side by side (default: %(default)s)')
     parser.add_argument('--work-dir', type=Path, default=Path('work_dirs/comparison'), help='default: %(default)s')
     parser.add_argument('--records', type=Path, help='JSON file of all figures; default: records.json in --work-dir')
     parser.add_argument('--plot', type=Path, help='draw the metrics by steps and by time to this file')
@@ -56,7 +65,20 @@ def parse_args() -> argparse.Namespace:
         parser.error(str(error))
     if len({path.stem for path in args.configs}) < len(args.configs):
         parser.error('two configs have the same name, by which their figures are kept; rename one of the files')
+    for key in (option.partition('=')[0] for option in args.cfg_options):
+        if key in MANAGED:
+            parser.error(f'--cfg-options {key} is what {MANAGED[key]} sets')
+    if args.plot and args.plot.suffix.lower() not in PICTURES:
+        parser.error(f'--plot {args.plot}: expected a name that ends with one of {" ".join(PICTURES)}')
+    args.seeds = [*dict.fromkeys(args.seeds)]
+    args.rates = args.rates and [float(rate) for rate in dict.fromkeys(f'{rate:g}' for rate in args.rates)]
     return args
+
+
+def _count(text: str) -> int:
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f'expected 1 or more, got {text}')
+    return int(text)
 
 
 def schedule_options(cfg: Config, iterations: int, evaluations: int) -> list[str]:
@@ -65,15 +87,17 @@ def schedule_options(cfg: Config, iterations: int, evaluations: int) -> list[str
     Raises:
         ValueError: If a part of the schedule, such as what follows the warm-up, begins only later.
     """
-    whole = cfg.train_cfg.max_iters
+    whole = cfg.train_cfg.get('max_iters')
+    if not whole or not isinstance(cfg.param_scheduler, list):
+        raise ValueError(f'{cfg.filename}: expected train_cfg.max_iters, and a list as param_scheduler')
     options = [f'train_cfg.max_iters={iterations}', f'train_cfg.val_interval={-(-iterations // evaluations)}']
     for i, scheduler in enumerate(cfg.param_scheduler):
-        if scheduler.begin >= iterations:
+        if scheduler.get('begin', 0) >= iterations:
             raise ValueError(
                 f'{cfg.filename}: {scheduler.type} begins at iteration {scheduler.begin}, which a schedule of '
                 f'{iterations} iterations does not reach'
             )
-        if scheduler.end == whole:
+        if scheduler.get('end') == whole:
             options.append(f'param_scheduler.{i}.end={iterations}')
         if 'milestones' in scheduler:
             milestones = [milestone * iterations // whole for milestone in scheduler.milestones]
@@ -90,11 +114,11 @@ class Series:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self._args = args
-        self._records = Records(args.records or args.work_dir / 'records.json', args.cfg_options)
         self._paths = {path.stem: path for path in args.configs} | {peer: self._write_peer(peer) for peer in args.peers}
         self._configs = {model: Config.fromfile(path) for model, path in self._paths.items()}
-        self.runs: list[Run] = []
-        """Of which the figures are there."""
+        self._makings = {model: making(cfg, args.cfg_options) for model, cfg in self._configs.items()}
+        self._records = Records(args.records or args.work_dir / 'records.json', self._makings)
+        self._planned: list[Run] = []
 
     def _write_peer(self, peer: str) -> Path:
         path = self._args.work_dir / 'configs' / f'{peer.replace(" ", "-")}.py'
@@ -109,7 +133,9 @@ class Series:
             ValueError: If a schedule cannot be shortened, or a training fails.
         """
         first, *seeds = self._args.seeds
-        lengths = {model: self._args.iterations or cfg.train_cfg.max_iters for model, cfg in self._configs.items()}
+        lengths = {
+            model: self._args.iterations or cfg.train_cfg.get('max_iters', 0) for model, cfg in self._configs.items()
+        }
         tried = {
             model: [Run(model, length, rate, first) for rate in self._rates(model)] for model, length in lengths.items()
         }
@@ -121,10 +147,19 @@ class Series:
             reference, *rest = best.values()
             whole = reference.iterations * self._records[reference].seconds
             steps = {run: round(whole / self._records[run].seconds) for run in rest}
-            longer = [
+            others = [
                 run._replace(iterations=n) for run, n in steps.items() if abs(n / run.iterations - 1) > NOTICEABLE
             ]
-            self._train(run._replace(seed=seed) for seed in self._args.seeds for run in longer)
+            possible = [run for run in others if self._fits(run)]
+            self._train(run._replace(seed=seed) for seed in self._args.seeds for run in possible)
+
+    def _fits(self, run: Run) -> bool:
+        try:
+            self._options(run)
+        except ValueError as error:
+            print(f'not trained as long as the first: {error}')
+            return False
+        return True
 
     def _rates(self, model: str) -> list[float]:
         return self._args.rates or [self._configs[model].optim_wrapper.optimizer.lr]
@@ -133,6 +168,7 @@ class Series:
         runs = [*runs]
         for run in runs:
             self._options(run)  # that can be seen to be wrong before anything is trained
+        self._planned += runs
         failed = threading.Event()
 
         def work(run: Run) -> None:
@@ -151,7 +187,6 @@ class Series:
                 except BaseException:
                     failed.set()
                     raise
-        self.runs += runs
 
     def _options(self, run: Run) -> list[str]:
         cfg = self._configs[run.model]
@@ -164,6 +199,7 @@ class Series:
         if run in self._records:
             return
         work_dir = self._args.work_dir / run.folder
+        self._note_making(run, work_dir)
         figures = read_figures(work_dir, run.iterations)
         if figures is None:
             self._run(run, work_dir)
@@ -174,8 +210,15 @@ class Series:
         reached = ', '.join(f'{metric} {figures.final(metric):.1f}' for metric in figures.curves)
         print(f'{run.folder}: {reached}, {figures.seconds:.2f} s a step', flush=True)
 
+    def _note_making(self, run: Run, work_dir: Path) -> None:
+        """A training goes on only as it was begun."""
+        note = work_dir / 'making.txt'
+        if note.is_file():
+            check_making(work_dir, note.read_text(encoding='utf-8'), self._makings[run.model])
+        with OutputFolder(work_dir).replacing(note.name) as path:
+            path.write_text(self._makings[run.model], encoding='utf-8')
+
     def _run(self, run: Run, work_dir: Path) -> None:
-        work_dir.mkdir(parents=True, exist_ok=True)
         log = work_dir / 'training.log'
         print(f'{run.folder}: {run.iterations} steps; log: {log}', flush=True)
         command = [sys.executable, str(TRAIN), str(self._paths[run.model]), '--work-dir', str(work_dir), '--resume']
@@ -195,20 +238,26 @@ class Series:
             raise ValueError(f'{run.folder}: the training ended with status {done.returncode}; its log: {log}')
 
     def show(self) -> None:
-        """Print the table and draw the curves."""
-        print(format_results(self._records, self.runs))
+        """Print the table and draw the curves of what was trained."""
+        runs = [run for run in self._planned if run in self._records]
+        if not runs:
+            return
+        print(format_results(self._records, runs))
         if self._args.plot:
-            draw_series(self._records, self.runs).savefig(self._args.plot)
+            self._args.plot.parent.mkdir(parents=True, exist_ok=True)
+            draw_series(self._records, runs).savefig(self._args.plot)
 
 
 def main() -> None:
     args = parse_args()
     try:
         series = Series(args)
-        series.train_all()
+        try:
+            series.train_all()
+        finally:  # what is there is not lost with what failed
+            series.show()
     except ValueError as error:
         sys.exit(f'compare_models.py: {error}')
-    series.show()
 
 
 if __name__ == '__main__':

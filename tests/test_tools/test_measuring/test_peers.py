@@ -140,3 +140,22 @@ def test_semantic_model_has_no_peer(project_root):
     cfg = Config.fromfile(project_root / 'configs/maskdino/maskdino_r18_shapes_semantic.py')
     with pytest.raises(ValueError, match='expected a Mask DINO for instances or panoptic data'):
         peer_config(cfg, 'DINO')
+
+
+@pytest.mark.parametrize(
+    ('change', 'peer', 'message'),
+    [
+        (dict(mask_dims=None), 'Mask2Former', 'has boxes alone: Mask2Former'),
+        (dict(mask_dims=None), 'Mask R-CNN', 'has boxes alone: Mask R-CNN'),
+        pytest.param(
+            dict(denoising=None),
+            'DINO',
+            'has no denoising',
+            marks=pytest.mark.skipif(not HAS_SMALL_DINO, reason='mmdet 3.3 has no DINO of this width'),
+        ),
+    ],
+)
+def test_what_a_peer_lacks_is_said(base, change, peer, message):
+    base.model.panoptic_head.update(change)
+    with pytest.raises(ValueError, match=message):
+        peer_config(base, peer)

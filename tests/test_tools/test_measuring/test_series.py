@@ -3,14 +3,15 @@
 import json
 
 import pytest
-from measuring.series import Figures, Records, Run, draw_series, read_figures
+from measuring.series import Figures, Records, Run, draw_series, making, read_figures
 
 RUN = Run('Mask DINO', 400, 2e-3, 0)
+MAKINGS = {'Mask DINO': 'abc'}
 
 
 def test_curves_are_means_from_least_to_most_by_steps_and_by_time(tmp_path):
     """Of evaluations that all seeds have: one that was interrupted has lost its first."""
-    records = Records(tmp_path / 'records.json')
+    records = Records(tmp_path / 'records.json', MAKINGS)
     records.add(RUN, Figures(0.5, {'box AP': [[100, 200, 400], [1.0, 10.0, 30.0]]}))
     records.add(RUN._replace(seed=1), Figures(1.5, {'box AP': [[200, 400], [20.0, 40.0]]}))
     by_steps, by_time = draw_series(records, [RUN, RUN._replace(seed=1)]).axes
@@ -36,15 +37,39 @@ def test_an_evaluation_stands_at_its_iteration(tmp_path, step, iterations):
 def test_records_are_read_back(tmp_path):
     path = tmp_path / 'records.json'
     figures = Figures(0.5, {'PQ': [[400], [80.5]]})
-    Records(path).add(RUN, figures)
-    assert RUN in Records(path) and Records(path)[RUN] == figures
-    assert RUN._replace(rate=1e-3) not in Records(path)
+    Records(path, MAKINGS).add(RUN, figures)
+    assert RUN in Records(path, MAKINGS) and Records(path, MAKINGS)[RUN] == figures
+    assert RUN._replace(rate=1e-3) not in Records(path, MAKINGS)
+    assert RUN in Records(path, {'another': 'abc'}), 'series of other models may share a file'
 
 
-@pytest.mark.parametrize(('made', 'wanted'), [((), ('a=1',)), (('a=1',), ()), (('a=1',), ('a=2',))])
-def test_records_of_other_options_are_not_taken(tmp_path, made, wanted):
+def config(rate=1e-3, root='a', ann_file='x/train.json'):
+    dataset = dict(type='CocoDataset', data_root=root, ann_file=ann_file)
+    return dict(model=dict(type='MaskDINO', rate=rate), train_dataloader=dict(dataset=dataset))
+
+
+@pytest.mark.parametrize(
+    ('wanted', 'options'), [(config(), ['a=1']), (config(2e-3), []), (config(ann_file='x/part.json'), [])]
+)
+def test_records_that_were_made_otherwise_are_not_taken(tmp_path, wanted, options):
     path = tmp_path / 'records.json'
-    Records(path, made).add(RUN, Figures(0.5, {'PQ': [[400], [80.5]]}))
-    assert RUN in Records(path, made)
-    with pytest.raises(ValueError, match=r'records.json is of trainings with --cfg-options .*another --work-dir'):
-        Records(path, wanted)
+    Records(path, {RUN.model: making(config(), [])}).add(RUN, Figures(0.5, {'PQ': [[400], [80.5]]}))
+    assert RUN in Records(path, {RUN.model: making(config(root='elsewhere', ann_file='y/train.json'), [])})
+    with pytest.raises(ValueError, match=r'records.json is of trainings with another config .*another --work-dir'):
+        Records(path, {RUN.model: making(wanted, options)})
+
+
+def test_a_model_has_one_colour_in_all_panels(tmp_path):
+    records = Records(tmp_path / 'records.json', {name: '' for name in ('DINO', 'A', 'B')})
+    runs = [Run(name, 400, 2e-3, 0) for name in ('A', 'DINO', 'B')]
+    for run in runs:
+        masks = {} if run.model == 'DINO' else {'mask AP': [[400], [1.0]]}
+        records.add(run, Figures(0.5, {'box AP': [[400], [1.0]], **masks}))
+    figure = draw_series(records, runs)
+    colors = {}
+    for panel in figure.axes:
+        for line in panel.lines:
+            colors.setdefault(line.get_label(), set()).add(line.get_color())
+    assert len(colors) == 3 and all(len(found) == 1 for found in colors.values())
+    assert len(set.union(*colors.values())) == 3
+    assert len(figure.axes[0].get_legend().get_texts()) == 3

@@ -1,6 +1,7 @@
 """Peak memory of a model: on the CPU of a process of its own (Linux), on a GPU of torch's allocator."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -36,7 +37,10 @@ def peak_memory(name: str, options: Mapping[str, Any], case: Case, device: str, 
         RuntimeError: With the end of its messages, if the process fails.
     """
     task = json.dumps([name, dict(options), case, device, threads])
-    done = subprocess.run([sys.executable, '-m', __name__, task], capture_output=True, text=True)
+    tools = str(Path(__file__).parents[1])  # which only the program that is run by its path has on sys.path
+    environment = {**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, [tools, os.environ.get('PYTHONPATH')]))}
+    command = [sys.executable, '-m', __name__, task]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
         raise RuntimeError(f'measuring the memory of {name} failed:\n{done.stderr[-2000:]}')
     return PeakMemory(*json.loads(done.stdout.splitlines()[-1]))

@@ -31,12 +31,16 @@ def peer_config(base: Config, peer: str) -> Config:
         The config, whole. Of panoptic data a detector that has no stuff learns the things, and is evaluated on them.
 
     Raises:
-        ValueError: `base` is no config of Mask DINO for instances or panoptic data, or has no metric of boxes, or the
-            installed mmdet cannot build the detector.
+        ValueError: `base` is no config of Mask DINO for instances or panoptic data, or has no metric of boxes, or lacks
+            what the detector needs, or the installed mmdet cannot build the detector.
     """
     head = base.model.get('panoptic_head') or {}
     if head.get('type') != 'MaskDINOHead':
         raise ValueError(f'{base.filename}: expected a Mask DINO for instances or panoptic data')
+    if not head.get('mask_dims') and peer != 'DINO':
+        raise ValueError(f'{base.filename} has boxes alone: {peer}, which learns masks, cannot be trained as it is')
+    if not head.get('denoising') and peer == 'DINO':
+        raise ValueError(f'{base.filename} has no denoising, which DINO cannot do without')
     if peer == 'DINO' and head.dim != 256 and digit_version(mmdet.__version__) <= digit_version('3.3.0'):
         raise ValueError(
             f'DINO of mmdet {mmdet.__version__} works with 256 channels alone, and {base.filename} has {head.dim}: '

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
@@ -76,21 +77,17 @@ class Records:
 
     Args:
         path: JSON file; it is written anew, whole, with each training.
-        options: Of the command line, in all trainings.
+        makings: By model, what :func:`making` tells of its trainings.
 
     Raises:
-        ValueError: The file is of trainings with other options.
+        ValueError: The file is of trainings of another config of that name, or with other options.
     """
 
-    def __init__(self, path: Path, options: Sequence[str] = ()) -> None:
-        self._path, self._lock, self._options = path, Lock(), [*options]
+    def __init__(self, path: Path, makings: Mapping[str, str]) -> None:
+        self._path, self._lock, self._makings = path, Lock(), dict(makings)
         entries: list[dict[str, Any]] = json.loads(path.read_text(encoding='utf-8')) if path.is_file() else []
         for entry in entries:
-            if (found := entry.get('options', [])) != self._options:
-                raise ValueError(
-                    f'{path} is of trainings with --cfg-options {" ".join(found) or "(none)"}, expected '
-                    f'{" ".join(self._options) or "(none)"}; give another --work-dir'
-                )
+            check_making(path, entry.get('making'), self._makings.setdefault(entry['model'], entry.get('making')))
         self._figures = {
             Run(*(entry[key] for key in Run._fields)): Figures(*(entry[key] for key in Figures._fields))
             for entry in entries
@@ -106,10 +103,44 @@ class Records:
         """Keep the figures of a training; from any thread."""
         with self._lock:
             self._figures[run] = figures
-            shared = dict(options=self._options) if self._options else {}
-            lines = [json.dumps(key._asdict() | value._asdict() | shared) for key, value in self._figures.items()]
+            lines = [
+                json.dumps(key._asdict() | value._asdict() | dict(making=self._makings[key.model]))
+                for key, value in self._figures.items()
+            ]
             with OutputFolder(self._path.parent).replacing(self._path.name) as part:
                 part.write_text('[\n' + ',\n'.join(lines) + '\n]\n', encoding='utf-8')
+
+
+def making(cfg: Mapping[str, Any], options: Sequence[str]) -> str:
+    """What a training is made of, in short: model, data and schedule, but not where the data are, and options.
+
+    Figures are kept by a model's name, which may come to mean another config, a peer of other data, or one that was
+    edited.
+    """
+    parts = ('model', 'optim_wrapper', 'param_scheduler', 'train_cfg', 'train_dataloader', 'val_evaluator')
+    text = json.dumps([_without_places(cfg.get(part)) for part in parts], sort_keys=True, default=str)
+    return ' '.join([hashlib.sha256(text.encode()).hexdigest()[:12], *options])
+
+
+def _without_places(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _without_places(value[key]) for key in value if key != 'data_root'}
+    if isinstance(value, (list, tuple)):
+        return [_without_places(entry) for entry in value]
+    return Path(value).name if isinstance(value, str) and '/' in value else value
+
+
+def check_making(place: Path, found: str | None, expected: str | None) -> None:
+    """Raise where trainings are not made as they are now.
+
+    Raises:
+        ValueError: They are of another config of the same name, or with other options.
+    """
+    if found != expected:
+        raise ValueError(
+            f'{place} is of trainings with another config or other --cfg-options: {found or "unknown"}, now '
+            f'{expected}; give another --work-dir'
+        )
 
 
 def format_runs(values: Sequence[float]) -> str:
@@ -136,8 +167,9 @@ def draw_series(records: Records, runs: Iterable[Run]) -> Figure:
     rows, used = _by_model(records, runs)
     figure = Figure(figsize=(9, 3 * len(used)), layout='constrained')
     panels = figure.subplots(len(used), 2, squeeze=False, sharey='row')
+    lines = {}  # by label
     for metric, (by_steps, by_time) in zip(used, panels, strict=True):
-        for (model, iterations, rate), row in rows.items():
+        for number, ((model, iterations, rate), row) in enumerate(rows.items()):
             if any(metric not in run.curves for run in row):
                 continue
             of_seeds = [dict(zip(*run.curves[metric], strict=True)) for run in row]
@@ -145,11 +177,13 @@ def draw_series(records: Records, runs: Iterable[Run]) -> Figure:
             values = np.array([[curve[step] for step in steps] for curve in of_seeds])
             label = f'{model}, {iterations} steps, rate {rate:g}'
             for panel, x in ((by_steps, steps), (by_time, steps * _seconds(row) / 60)):
-                (line,) = panel.plot(x, values.mean(0), marker='.', label=label)
-                panel.fill_between(x, values.min(0), values.max(0), color=line.get_color(), alpha=0.2, linewidth=0)
+                color = f'C{number}'  # the same in all panels; some models have not all metrics
+                panel.plot(x, values.mean(0), marker='.', label=label, color=color)
+                panel.fill_between(x, values.min(0), values.max(0), color=color, alpha=0.2, linewidth=0)
+                lines[label] = panel.lines[-1]
         by_steps.set(ylabel=f'{metric}, %', xlabel='training steps')
         by_time.set(xlabel='minutes of training')
-    panels[0, 0].legend(fontsize='small')
+    panels[0, 0].legend(lines.values(), lines, fontsize='small')
     return figure
 
 
