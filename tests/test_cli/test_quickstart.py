@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -36,6 +37,17 @@ def one_file(shapes: Path, tmp_path: Path) -> Path:
     return data
 
 
+class Ended(contextlib.nullcontext):
+    """A process that has ended."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(self)
+        self.returncode = status
+
+    def poll(self) -> int:
+        return self.returncode
+
+
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]:
     """Commands of trainings, which do nothing but leave the figures of one."""
@@ -44,7 +56,7 @@ def commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]
     monkeypatch.setattr(quickstart, '_count_cores', lambda: 2)
     seen = []
 
-    def pretend(command: list[str], **kwargs: object) -> subprocess.CompletedProcess:
+    def pretend(command: list[str], **kwargs: object) -> Ended:
         seen.append(command)
         out = Path(command[command.index('--work-dir') + 1])
         lines = [dict(time=9.0 if step < 4 else 0.5, iter=step) for step in range(12)] + [{'coco/bbox_mAP': 0.25}]
@@ -54,9 +66,9 @@ def commands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[list[str]]
             (out / 'last_checkpoint').write_text(f'{out}/iter_7.pth')
         (out / 'run' / 'vis_data').mkdir(parents=True, exist_ok=True)
         (out / 'run' / 'vis_data' / 'scalars.json').write_text('\n'.join(map(json.dumps, lines)))
-        return subprocess.CompletedProcess(command, 0)
+        return Ended(0)
 
-    monkeypatch.setattr(quickstart.subprocess, 'run', pretend)
+    monkeypatch.setattr(quickstart.subprocess, 'Popen', pretend)
     return seen
 
 
@@ -95,8 +107,14 @@ def test_without_a_folder_shapes_are_generated(
 
 def test_a_folder_goes_on_with_what_it_was_begun_with(shapes: Path, commands: list) -> None:
     first = ['quickstart', str(shapes), '--iterations', '7', '--from-scratch']
-    assert main(first) == 0 and main(first) == 0 and main([*first, '--processes', '1']) == 0
-    for option, value, was in (('seed', '1', '0'), ('minutes', '3', 'not given'), ('load-from', 'w.pth', 'not given')):
+    assert main(first) == 0 and main(first) == 0 and main([*first, '--processes', '2']) == 0
+    Path('w.pth').touch()
+    for option, value, was in (
+        ('seed', '1', '0'),
+        ('minutes', '3', 'not given'),
+        ('load-from', 'w.pth', 'not given'),
+        ('processes', '1', '2'),
+    ):
         with pytest.raises(SystemExit, match=rf'other options: {option} {value}.* \(was {was}\)\.'):
             main([*first, f'--{option}', value])
     with pytest.raises(SystemExit, match=r'path not given \(was .*shapes\), .*task semantic'):
@@ -120,6 +138,64 @@ def test_an_interrupted_note_is_not_half_written(shapes: Path, commands: list, m
         assert main(first) == 130
     assert main(first) == 0
     assert not list(Path('work_dirs/quickstart_shapes').glob('.*partial*'))
+
+
+def test_as_many_processes_go_on_as_began(shapes: Path, commands: list, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = ['quickstart', str(shapes), '--iterations', '7', '--from-scratch']
+    main(first)
+    monkeypatch.setattr(quickstart, '_count_cores', lambda: 1)
+    main(first)
+    assert all('--nproc_per_node=2' in command for command in commands) and len(commands) == 2
+
+
+def test_a_training_of_another_command_is_not_gone_on_with(shapes: Path, commands: list) -> None:
+    Path('out').mkdir()
+    Path('out/last_checkpoint').write_text('out/iter_5000.pth')
+    for of in ([str(shapes), '--from-scratch'], []):
+        with pytest.raises(SystemExit, match='out has a training that the quick start did not begin'):
+            main(['quickstart', *of, '--out', 'out'])
+    assert not commands
+
+
+def test_a_folder_that_was_moved(shapes: Path, commands: list, capsys: pytest.CaptureFixture) -> None:
+    first = ['quickstart', str(shapes), '--iterations', '7', '--from-scratch', '--out']
+    main([*first, 'out'])
+    Path('out/iter_7.pth').touch()
+    Path('out').rename('moved')
+    Path('moved/config/out.py').rename('moved/config/moved.py')
+    assert main([*first, 'moved']) == 0
+    assert 'going on from moved/iter_7.pth' in capsys.readouterr().out
+
+
+def test_an_interrupted_training_saves_what_it_has(
+    shapes: Path, commands: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the signal of the terminal, too; the command ends after it."""
+    events = []
+
+    class Training(Ended):
+        def poll(self) -> int | None:
+            return None if len(events) < 2 else self.returncode
+
+        def wait(self) -> None:
+            events.append('waited for')
+            if len(events) == 1:
+                raise KeyboardInterrupt
+
+        def kill(self) -> None:
+            events.append('killed')
+
+    monkeypatch.setattr(quickstart.subprocess, 'Popen', lambda command, **kwargs: Training(130))
+    assert main(['quickstart', str(shapes), '--iterations', '7', '--from-scratch', '--out', 'out']) == 130
+    assert events == ['waited for', 'waited for']
+
+
+def test_go_on_for_longer_keeps_the_division(one_file: Path, commands: list, capsys: pytest.CaptureFixture) -> None:
+    options = ['--seed', '1', '--kind', 'instance', '--from-scratch']
+    main(['quickstart', str(one_file), '--iterations', '7', '--out', 'out', *options])
+    (line,) = re.findall(r'go on for longer  mmmaskdino (.*)\n', capsys.readouterr().out)
+    args = build_parser('quickstart').parse_args(shlex.split(line)[1:])
+    assert (args.seed, args.kind, args.from_scratch) == (1, 'instance', True)
 
 
 def test_what_next_are_commands(
@@ -168,8 +244,7 @@ def test_bad_data_end_before_training(one_file: Path, commands: list, capsys: py
 
 
 def test_a_training_that_fails_is_told(shapes: Path, commands: list, monkeypatch: pytest.MonkeyPatch) -> None:
-    failed = subprocess.CompletedProcess([], 3)
-    monkeypatch.setattr(quickstart.subprocess, 'run', lambda command, **kwargs: failed)
+    monkeypatch.setattr(quickstart.subprocess, 'Popen', lambda command, **kwargs: Ended(3))
     with pytest.raises(SystemExit, match=r'ended with status 3; its log: out/training\.log'):
         main(['quickstart', str(shapes), '--iterations', '7', '--from-scratch', '--out', 'out'])
 
@@ -180,6 +255,9 @@ def test_what_cannot_be_done_is_said_first(shapes: Path, commands: list, monkeyp
         ([str(shapes)], 'pip install no-such-weights; --from-scratch'),
         ([str(shapes), '--seed', '-1'], '--seed must be 0 or more, got -1'),
         ([str(shapes), '--minutes', '0'], '--minutes must be above 0, got 0'),
+        ([str(shapes), '--minutes', 'inf', '--from-scratch'], '--minutes must be above 0, got inf'),
+        ([str(shapes), '--minutes', 'nan', '--from-scratch'], '--minutes must be above 0, got nan'),
+        ([str(shapes), '--load-from', 'nowhere.pth', '--from-scratch'], 'nowhere.pth'),
         ([str(shapes / 'nothing'), '--from-scratch'], 'no such file or folder'),
         ([str(shapes), '--task', 'semantic'], '--task is an option of the quick start without a folder'),
         (['--from-scratch'], '--from-scratch is an option of the quick start with a folder of photographs'),

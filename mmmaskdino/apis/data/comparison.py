@@ -36,7 +36,7 @@ def choose_parts(summaries: Sequence[SplitSummary]) -> tuple[SplitSummary, Split
     if train is None:
         raise DataError(
             f"none of the parts {sorted(by_name)} is called 'train'; name files or folders train and val, or give one "
-            'annotation file as PATH (and another with --val)'
+            'annotation file as PATH (to data config with another as --val)'
         )
     val = by_name.get('val') or by_name.get('test') or train
     for doubled in find_doubled_parts([s for s in summaries if s.split.name in (train.split.name, val.split.name)]):
@@ -50,8 +50,8 @@ def find_doubled_parts(summaries: Sequence[SplitSummary]) -> list[str]:
     for summary in summaries:
         sources[summary.split.kind, summary.split.name].append(str(summary.split.source))
     return [
-        f"more than one part is called '{name}': {', '.join(files)}; give data config one annotation file as PATH and "
-        'another with --val'
+        f"more than one part is called '{name}': {', '.join(files)}; give one annotation file as PATH (to "
+        'data config with another as --val)'
         for (_, name), files in sources.items()
         if len(files) > 1
     ]

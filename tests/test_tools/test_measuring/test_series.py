@@ -60,7 +60,7 @@ def test_records_that_were_made_otherwise_are_not_taken(tmp_path, wanted, option
 
 
 def test_a_model_has_one_colour_in_all_panels(tmp_path):
-    records = Records(tmp_path / 'records.json', {name: '' for name in ('DINO', 'A', 'B')})
+    records = Records(tmp_path / 'records.json', dict.fromkeys(('DINO', 'A', 'B'), ''))
     runs = [Run(name, 400, 2e-3, 0) for name in ('A', 'DINO', 'B')]
     for run in runs:
         masks = {} if run.model == 'DINO' else {'mask AP': [[400], [1.0]]}
