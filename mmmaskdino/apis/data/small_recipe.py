@@ -19,6 +19,7 @@ SIDES = (256, 320, 384, 448, 512)  # of images; stride 32 divides them
 PIXELS_OF_OBJECT = 20  # root of the area, of the object in the middle; the finest tokens stand 8 pixels apart
 MIN_ITERS, MAX_ITERS, EPOCHS = 1000, 20000, 30
 FEW_EPOCHS = 12
+MAX_PROPOSAL = 0.9  # a first box as large as the image would touch its border, and be no candidate
 
 
 class SmallRecipe(NamedTuple):
@@ -76,7 +77,7 @@ def choose_recipe(
     reasons.append(f'{num_queries} queries: {usual} objects in the usual image, {most} in the fullest fiftieth')
 
     sizes = np.array(train.box_sizes or [0.1, 0.2, 0.4])
-    proposals = tuple(round(max(float(np.quantile(sizes, q)), 0.02), 2) for q in (0.25, 0.6, 0.9))
+    proposals = tuple(round(min(max(float(np.quantile(sizes, q)), 0.02), MAX_PROPOSAL), 2) for q in (0.25, 0.6, 0.9))
     reasons.append(f'first boxes of {proposals} of the image: the smaller, usual and larger boxes of the data')
 
     hit = small * NUM_POINTS

@@ -23,8 +23,8 @@ class EncoderQuerySelection(BaseModule):
 
     Args:
         num_queries (int): Queries to select; fewer where the memory has fewer tokens.
-        proposal_sizes (Sequence[float]): Width and height of a token's proposal box per level, finest level first, in
-            [0, 1] of the canvas.
+        proposal_sizes (Sequence[float]): Width and height of a token's proposal box per level, finest level first, as
+            share of the canvas; of a level outside ``proposal_range`` no token is a candidate.
         initial_boxes (str): Boxes the decoder starts from: ``predicted`` by the selected tokens, or mask-enhanced, the
             tight boxes of their masks: ``tight``, or ``bitmask`` and ``mask2box`` as the released weights were trained
             with. Those that stray pixels cannot spoil, not in the paper: ``cut``, ``quantiles``, ``agreed`` (see

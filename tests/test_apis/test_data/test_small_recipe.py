@@ -9,6 +9,7 @@ import pytest
 
 from mmmaskdino.apis.data import Split, SplitSummary, choose_recipe
 from mmmaskdino.datasets.files import DataError
+from mmmaskdino.models.layers.query_init import EncoderQuerySelection
 
 
 def summary_of(
@@ -41,6 +42,14 @@ def test_many_small_objects_alike() -> None:
     assert (recipe.side, recipe.num_queries, recipe.box_point_share) == (512, 60, 0.5)
     assert recipe.proposal_sizes == (0.04, 0.04, 0.04)
     assert choose_recipe([summary_of(objects=1000)]).num_queries == 300
+
+
+def test_objects_that_fill_their_images() -> None:
+    recipe = choose_recipe([summary_of(objects=1, share=0.49)])
+    assert (
+        recipe.proposal_sizes == (0.9, 0.9, 0.9)
+        and max(recipe.proposal_sizes) < EncoderQuerySelection.proposal_range[1]
+    )
 
 
 @pytest.mark.parametrize(('width', 'side'), [(128, 128), (100, 128), (300, 320), (4000, 384)])
