@@ -59,8 +59,8 @@ class PositionSupervisedFocalLoss(QueryFocalLoss):
     """Focal loss that asks of a query's class score how well its box fits (Stable-DINO, section 3.2).
 
     The target of a matched query is t = IoU^power of its box and its object's, scaled so that the best of an image and
-    stage has 1 (less where even that overlaps by no more than 1e-3); that of stuff without a box is 1, as is that of denoising queries. Which weight of ``alpha`` applies
-    follows from the label, not from t.
+    stage has 1 (less where even that overlaps by no more than 1e-3); that of stuff without a box is 1, as is that of
+    denoising queries. Which weight of ``alpha`` applies follows from the label, not from t.
 
     Args:
         power (float): Exponent of the IoU.

@@ -46,10 +46,8 @@ def test_many_small_objects_alike() -> None:
 
 def test_objects_that_fill_their_images() -> None:
     recipe = choose_recipe([summary_of(objects=1, share=0.49)])
-    assert (
-        recipe.proposal_sizes == (0.9, 0.9, 0.9)
-        and max(recipe.proposal_sizes) < EncoderQuerySelection.proposal_range[1]
-    )
+    assert recipe.proposal_sizes == (0.9, 0.9, 0.9)
+    assert max(recipe.proposal_sizes) < EncoderQuerySelection.proposal_range[1]
 
 
 @pytest.mark.parametrize(('width', 'side'), [(128, 128), (100, 128), (300, 320), (4000, 384)])
