@@ -82,7 +82,7 @@ def main() -> None:
     rounds = 2 if args.quick else args.rounds
     try:
         found = run_sweeps(args, rounds) if args.sweep else run_comparison(args, rounds)
-    except (ValueError, OSError, RuntimeError) as error:
+    except (ValueError, OSError) as error:
         sys.exit(f'benchmark.py: {error}')
     if args.sweep:
         print(json.dumps(found, indent=1))

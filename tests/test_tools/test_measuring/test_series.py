@@ -49,12 +49,13 @@ def config(rate=1e-3, root='a', ann_file='x/train.json'):
 
 
 @pytest.mark.parametrize(
-    ('wanted', 'options'), [(config(), ['a=1']), (config(2e-3), []), (config(ann_file='x/part.json'), [])]
+    ('wanted', 'options'),
+    [(config(), ['a=1']), (config(2e-3), []), (config(ann_file='x/part.json'), []), (config(root='data/b/'), [])],
 )
 def test_records_that_were_made_otherwise_are_not_taken(tmp_path, wanted, options):
     path = tmp_path / 'records.json'
     Records(path, {RUN.model: making(config(), [])}).add(RUN, Figures(0.5, {'PQ': [[400], [80.5]]}))
-    assert RUN in Records(path, {RUN.model: making(config(root='elsewhere', ann_file='y/train.json'), [])})
+    assert RUN in Records(path, {RUN.model: making(config(root='/elsewhere/a/', ann_file='y/train.json'), [])})
     with pytest.raises(ValueError, match=r'records.json is of trainings with another config .*another --work-dir'):
         Records(path, {RUN.model: making(wanted, options)})
 

@@ -112,10 +112,10 @@ class Records:
 
 
 def making(cfg: Mapping[str, Any], options: Sequence[str]) -> str:
-    """What a training is made of, in short: model, data and schedule, but not where the data are, and options.
+    """What a training is made of, in short: model, data and schedule, and options.
 
     Figures are kept by a model's name, which may come to mean another config, a peer of other data, or one that was
-    edited.
+    edited. They may come from another machine, so of paths the last part alone counts.
     """
     parts = ('model', 'optim_wrapper', 'param_scheduler', 'train_cfg', 'train_dataloader', 'val_evaluator')
     text = json.dumps([_without_places(cfg.get(part)) for part in parts], sort_keys=True, default=str)
@@ -124,7 +124,7 @@ def making(cfg: Mapping[str, Any], options: Sequence[str]) -> str:
 
 def _without_places(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(key): _without_places(value[key]) for key in value if key != 'data_root'}
+        return {str(key): _without_places(value[key]) for key in value}
     if isinstance(value, (list, tuple)):
         return [_without_places(entry) for entry in value]
     return Path(value).name if isinstance(value, str) and '/' in value else value
