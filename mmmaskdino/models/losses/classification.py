@@ -91,7 +91,8 @@ class PositionSupervisedFocalLoss(QueryFocalLoss):
         if overlaps is None:
             return super().forward(cls_logits, labels, num_objects)
         targets = overlaps.nan_to_num(0) ** self.power
-        targets = targets / (targets.amax(-1, keepdim=True) + 1e-8)
+        best = F.pad(targets, (0, 1)).amax(-1, keepdim=True)  # a group may have no queries at all
+        targets = targets / (best + 1e-8)
         targets = torch.where(overlaps.isnan(), 1.0, targets)
         return self._loss(cls_logits, labels, num_objects, targets)
 

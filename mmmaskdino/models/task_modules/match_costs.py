@@ -136,7 +136,8 @@ class PositionModulatedFocalCost(BaseMatchCost):
         is_thing, wanted = gt_instances.is_thing, gt_instances.bboxes
         best = torch.stack(
             [
-                torch.where(is_thing, _nearness(cxcywh_to_xyxy(boxes), wanted), 0.0).amax()
+                # The row of zeros is for a group that has no queries.
+                F.pad(torch.where(is_thing, _nearness(cxcywh_to_xyxy(boxes), wanted), 0.0), (0, 0, 0, 1)).amax()
                 for boxes in pred_instances.stage_boxes
             ]
         )

@@ -138,10 +138,21 @@ def test_checkpointed_layers_give_the_same_gradients(make_head, make_features, m
     assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-4) for a, b in zip(*gradients, strict=True))
 
 
+@pytest.mark.parametrize(
+    'changes',
+    [
+        {},
+        {
+            'criterion.loss_cls.type': 'PositionSupervisedFocalLoss',
+            'criterion.assigner.match_costs': [dict(type='PositionModulatedFocalCost', weight=2.0)],
+        },
+    ],
+)
 @pytest.mark.parametrize(('num_queries', 'num_further'), [(100, 26), (126, 0), (200, 0)])
-def test_fewer_tokens_than_queries(make_head, make_features, make_targets, num_queries, num_further):
+def test_fewer_tokens_than_queries(make_head, make_features, make_targets, num_queries, num_further, changes):
     """A canvas of 64 x 96 has 126 tokens."""
-    head = make_one_to_many(make_head, {'query_init.num_queries': num_queries, 'one_to_many.num_queries': 1000})
+    counts = {'query_init.num_queries': num_queries, 'one_to_many.num_queries': 1000}
+    head = make_one_to_many(make_head, counts | changes)
     targets = make_targets([3, 1])
     output = head.forward_train(make_features(), targets)
     assert output.matching.boxes.shape[2] == min(num_queries, 126)

@@ -132,7 +132,7 @@ def test_no_more_results_than_queries_times_classes(base, peer):
 
 def test_data_without_a_metric_of_boxes(base):
     base.val_evaluator = base.val_evaluator[:2]
-    with pytest.raises(ValueError, match='expected a CheckedCocoMetric'):
+    with pytest.raises(ValueError, match='Mask R-CNN has no panoptic results: expected a metric of boxes'):
         peer_config(base, 'Mask R-CNN')
 
 

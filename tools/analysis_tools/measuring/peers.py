@@ -86,7 +86,11 @@ def _metrics(evaluators: Any, peer: str) -> list[dict]:
         if 'CocoMetric' in e['type']
     ]
     if not found:
-        raise ValueError('expected a CheckedCocoMetric in val_evaluator, for detectors that have no panoptic results')
+        raise ValueError(
+            f'{peer} has no panoptic results: expected a metric of boxes in val_evaluator as well, such as '
+            "dict(type='CheckedCocoMetric', ann_file='.../instances_val.json', metric=['bbox', 'segm']), with the COCO "
+            'file of the things of the same images'
+        )
     return found
 
 
