@@ -164,10 +164,10 @@ def _check_names_of_pictures(runner: Runner) -> None:
 
 
 def _dump_metric(cfg: Config, path: str) -> BaseMetric:
-    """The metric that writes all predictions to a file; that of mmdet makes masks small."""
-    from mmdet.evaluation import DumpDetResults
+    """The metric that writes all predictions to a file; that of detectors makes masks small."""
+    from mmmaskdino.evaluation import DumpedResults
 
-    return (DumpResults if cfg.default_scope == 'mmseg' else DumpDetResults)(out_file_path=path)
+    return (DumpResults if cfg.default_scope == 'mmseg' else DumpedResults)(out_file_path=path)
 
 
 def _keep_one_writer(runner: Runner) -> None:

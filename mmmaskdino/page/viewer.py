@@ -16,6 +16,7 @@ from mmengine.structures import BaseDataElement
 from mmmaskdino.apis.inference import Predictor
 from mmmaskdino.apis.inference.model import SWITCHES
 from mmmaskdino.models.utils import head_of
+from mmmaskdino.results import label_map, mask_array
 
 # What can be looked at -> the results it is drawn from.
 VIEWS = {
@@ -116,7 +117,7 @@ class Viewer:
         instances = sample.pred_instances
         height, width = sample.ori_shape[:2]
         if 'masks' in instances:
-            areas = instances.masks.flatten(1).sum(1)
+            areas = mask_array(instances.masks).sum((1, 2))
         else:
             areas = (instances.bboxes[:, 2:] - instances.bboxes[:, :2]).clamp(min=0).prod(1)
         found = zip(instances.labels.tolist(), instances.scores.tolist(), areas.tolist(), strict=True)
@@ -125,8 +126,7 @@ class Viewer:
         ]
 
     def _segment_rows(self, sample: BaseDataElement, kind: str) -> list[list[Any]]:
-        data = sample.pred_panoptic_seg if kind == 'panoptic' else sample.pred_sem_seg
-        values = (data.sem_seg if 'sem_seg' in data else data.data).numpy()  # mmseg's name is data
+        values = label_map(sample.pred_panoptic_seg if kind == 'panoptic' else sample.pred_sem_seg)
         ids, counts = np.unique(values, return_counts=True)
         labels = ids % INSTANCE_OFFSET if kind == 'panoptic' else ids
         return [

@@ -10,6 +10,7 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import BaseBoxes
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 
+from mmmaskdino.results import label_map, mask_array
 from mmmaskdino.visualization.local_visualizer import MaskDINOVisualizer
 
 READABLE_SIDE = 384  # pixels; smaller images are enlarged by a whole number, or names and lines would cover them
@@ -91,7 +92,7 @@ def panoptic_ground_truth(data_sample: DetDataSample, num_classes: int) -> Pixel
     labels = np.asarray(data_sample.gt_sem_seg.sem_seg).astype(np.int32)[0]
     segments = np.where(labels < num_classes, labels, num_classes)
     instances = data_sample.gt_instances
-    for number, (mask, label) in enumerate(zip(_mask_array(instances.masks), instances.labels, strict=True), start=1):
+    for number, (mask, label) in enumerate(zip(mask_array(instances.masks), instances.labels, strict=True), start=1):
         segments[mask] = int(label) + INSTANCE_OFFSET * number
     return PixelData(sem_seg=torch.from_numpy(segments[None]))
 
@@ -104,8 +105,7 @@ def _segment_maps(data_sample: BaseDataElement, num_classes: int) -> Iterator[tu
         for source in sources:
             key = f'{source}_{kind}'
             if key in data_sample:
-                data = data_sample.get(key)
-                segments = np.asarray(data.sem_seg if 'sem_seg' in data else data.data)[0]  # mmseg's name is data
+                segments = label_map(data_sample.get(key))
                 if kind == 'sem_seg':
                     segments = np.minimum(segments, num_classes)  # 255 becomes void
                 yield key, f'{title}: {dict(gt="ground truth", pred="prediction")[source]}', segments
@@ -120,18 +120,12 @@ def _enlarge_instances(instances: InstanceData, size: tuple, scale: float, score
     if 'scores' in instances:
         enlarged.scores = instances.scores
     if 'masks' in instances:
-        masks = _mask_array(instances.masks)
-        _check_size(masks.shape[1:], size, 'masks')
+        masks = mask_array(instances.masks)
         if len(masks):
+            _check_size(masks.shape[1:], size, 'masks')
             masks = np.stack([_enlarge(mask.astype(np.uint8), scale, cv2.INTER_NEAREST) for mask in masks])
         enlarged.masks = masks.astype(bool)
     return enlarged
-
-
-def _mask_array(masks) -> np.ndarray:
-    """(n, h, w) bool, from a tensor or from mmdet's masks."""
-    array = masks.numpy() if isinstance(masks, torch.Tensor) else masks.to_ndarray()
-    return array.astype(bool)
 
 
 def _check_size(found: tuple, expected: tuple, key: str) -> None:

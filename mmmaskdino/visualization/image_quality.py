@@ -11,6 +11,7 @@ from pycocotools import mask as coco_mask
 from scipy.optimize import linear_sum_assignment
 
 from mmmaskdino.evaluation.panoptic_quality import VOID, PanopticImage, count_matches
+from mmmaskdino.results import label_map, mask_array
 
 KINDS = ('panoptic', 'instances', 'semantic')
 FIELDS = dict(panoptic='panoptic_seg', instances='instances', semantic='sem_seg')
@@ -33,7 +34,7 @@ def image_quality(sample: BaseDataElement, kind: str, num_classes: int, score_th
     sample = sample.cpu()
     if kind == 'instances':
         return _instance_quality(sample.gt_instances, sample.pred_instances, score_thr)
-    gt, pred = (_map(sample.get(f'{source}_{FIELDS[kind]}')) for source in ('gt', 'pred'))
+    gt, pred = (label_map(sample.get(f'{source}_{FIELDS[kind]}')) for source in ('gt', 'pred'))
     return (_panoptic_quality if kind == 'panoptic' else _mean_iou)(gt, pred, num_classes)
 
 
@@ -98,15 +99,12 @@ def _ious(gt: InstanceData, pred: InstanceData) -> np.ndarray:
 
 
 def _encoded(masks) -> list[dict]:
-    """COCO's run lengths of a tensor or of mmdet's masks."""
-    array = masks.numpy() if isinstance(masks, torch.Tensor) else masks.to_ndarray()
-    return coco_mask.encode(np.asfortranarray(array.astype(np.uint8).transpose(1, 2, 0)))
+    """COCO's run lengths of masks in any form."""
+    if isinstance(masks, list):
+        return masks
+    return coco_mask.encode(np.asfortranarray(mask_array(masks).astype(np.uint8).transpose(1, 2, 0)))
 
 
 def _boxes(instances: InstanceData) -> torch.Tensor:
     boxes = instances.bboxes
     return (boxes.tensor if isinstance(boxes, BaseBoxes) else boxes).float()
-
-
-def _map(data) -> np.ndarray:
-    return np.asarray(data.sem_seg if 'sem_seg' in data else data.data)[0]  # mmseg's name is data

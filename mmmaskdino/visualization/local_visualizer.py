@@ -19,6 +19,7 @@ from mmengine.structures import InstanceData, PixelData
 from mmengine.visualization import Visualizer
 
 from mmmaskdino.plain_text import without_formulas
+from mmmaskdino.results import mask_array
 
 if TYPE_CHECKING:
     from matplotlib.text import Text
@@ -59,7 +60,7 @@ class MaskDINOVisualizer(_DrawsInEveryProcess):
         Args:
             image: (h, w, 3) uint8, RGB.
             instances: Annotated or predicted objects: bboxes (n, 4) xyxy in pixels, labels (n,), optionally masks
-                (n, h, w) and scores (n,); on the CPU.
+                (n, h, w), or a list of their run-length codes, and scores (n,); on the CPU.
 
         Returns:
             The drawing, (h, w, 3) uint8, RGB.
@@ -88,8 +89,10 @@ class MaskDINOVisualizer(_DrawsInEveryProcess):
             return image
         if isinstance(palette, Sequence) and not isinstance(palette, str):
             palette = [tuple(color) for color in palette]  # lists in a config; mmengine takes those for several colours
+        instances = instances.new()  # shares the data, but not what is set here
+        if isinstance(instances.get('masks'), list):
+            instances.masks = torch.from_numpy(mask_array(instances.masks))
         if 'bboxes' in instances:
-            instances = instances.new()  # shares the data, but not the boxes that are set here
             instances.bboxes = _clip(instances.bboxes, image)
             self._boxes = instances.bboxes.tolist()
         # The base class varies the masks' colours at random: equal pictures for equal results, and the generator that

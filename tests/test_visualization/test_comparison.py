@@ -3,7 +3,7 @@ import pytest
 import torch
 from mmdet.structures import DetDataSample
 from mmdet.structures.bbox import HorizontalBoxes
-from mmdet.structures.mask import BitmapMasks
+from mmdet.structures.mask import BitmapMasks, encode_mask_results
 from mmengine.structures import InstanceData, PixelData
 
 from mmmaskdino.visualization import draw_comparison, draw_contact_sheet, panoptic_ground_truth
@@ -81,6 +81,13 @@ def test_score_threshold(image, data_sample):
         for thr in (0.3, 0.05)
     ]
     assert changed == [False, True]
+
+
+@pytest.mark.parametrize('score_thr', [0.3, 1.0])
+def test_masks_as_run_lengths(image, data_sample, score_thr):
+    expected = draw_comparison(image, data_sample, META, score_thr=score_thr)
+    data_sample.pred_instances.masks = encode_mask_results(data_sample.pred_instances.masks.numpy())
+    np.testing.assert_array_equal(draw_comparison(image, data_sample, META, score_thr=score_thr), expected)
 
 
 def test_missing_results_give_no_column(image, data_sample):

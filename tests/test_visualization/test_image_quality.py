@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from mmdet.structures import DetDataSample
-from mmdet.structures.mask import BitmapMasks
+from mmdet.structures.mask import BitmapMasks, encode_mask_results
 from mmengine.structures import InstanceData, PixelData
 
 from mmmaskdino.visualization.image_quality import comparable_kind, image_quality
@@ -49,6 +49,9 @@ def test_instances(with_masks, masks, labels, scores, expected):
     if not with_masks:
         del sample.pred_instances.masks
     assert image_quality(sample, 'instances', 2) == pytest.approx(expected)
+    if with_masks:
+        sample.pred_instances.masks = encode_mask_results(sample.pred_instances.masks.numpy())
+        assert image_quality(sample, 'instances', 2) == pytest.approx(expected)
 
 
 def test_nothing_to_find():

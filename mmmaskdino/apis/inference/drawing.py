@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from mmengine.structures import BaseDataElement, InstanceData, PixelData
 
+from mmmaskdino.results import label_map, one_mask
 from mmmaskdino.visualization import MaskDINOVisualizer
 
 FIELDS = dict(panoptic='pred_panoptic_seg', instances='pred_instances', semantic='pred_sem_seg')
@@ -46,8 +47,7 @@ def draw_result(
     result = sample.get(FIELDS[kind])
     if kind == 'instances':
         return visualizer.draw_instances(picture, _resized_instances(result, scale))
-    labels = result.sem_seg if 'sem_seg' in result else result.data  # mmseg's name is data
-    labels = _resize(labels[0].numpy().astype(np.int32), scale, cv2.INTER_NEAREST)
+    labels = _resize(label_map(result).astype(np.int32), scale, cv2.INTER_NEAREST)
     return visualizer.draw_panoptic(picture, PixelData(sem_seg=torch.from_numpy(labels)[None]))
 
 
@@ -56,7 +56,7 @@ def _resized_instances(instances: InstanceData, scale: float) -> InstanceData:
         return instances
     resized = InstanceData(bboxes=instances.bboxes * scale, scores=instances.scores, labels=instances.labels)
     if 'masks' in instances and len(instances):
-        masks = [_resize(mask.numpy().astype(np.uint8), scale, cv2.INTER_NEAREST) for mask in instances.masks]
+        masks = [_resize(one_mask(mask).astype(np.uint8), scale, cv2.INTER_NEAREST) for mask in instances.masks]
         resized.masks = torch.from_numpy(np.stack(masks)).bool()
     return resized
 

@@ -20,6 +20,7 @@ from pycocotools import mask as coco_mask
 from mmmaskdino.datasets.panoptic_png import ids_to_rgb
 from mmmaskdino.datasets.predicted import save_drawing
 from mmmaskdino.plain_text import printable
+from mmmaskdino.results import label_map, one_mask
 
 from .drawing import FIELDS, draw_result
 
@@ -144,7 +145,7 @@ class Prediction:
                 'area': (x2 - x1) * (y2 - y1),
             }
             if masks and 'masks' in instances:
-                mask = enlarge(instances.masks[index].numpy().astype(np.uint8), self.size)
+                mask = enlarge(one_mask(instances.masks[index]).astype(np.uint8), self.size)
                 rle = coco_mask.encode(np.asfortranarray(mask))
                 entry['area'] = int(coco_mask.area(rle))
                 entry['segmentation'] = dict(size=rle['size'], counts=rle['counts'].decode('ascii'))
@@ -314,7 +315,7 @@ class Prediction:
         masks = self.sample.pred_instances.get('masks')
         if masks is not None:
             shape = (len(found), *self.size)
-            masks = np.array([enlarge(x.numpy().astype(np.uint8), self.size) for x in masks], bool).reshape(shape)
+            masks = np.array([enlarge(one_mask(x).astype(np.uint8), self.size) for x in masks], bool).reshape(shape)
         return supervision.Detections(
             xyxy=np.array([x['box'] for x in found], np.float32).reshape(-1, 4),
             mask=masks,
@@ -338,8 +339,7 @@ class Prediction:
 
     def _map(self, kind: str) -> np.ndarray:
         """(h, w) of labels, of panoptic results with the number of the instance."""
-        data = self.sample.get(FIELDS[self._kind(kind)])
-        return (data.sem_seg if 'sem_seg' in data else data.data)[0].numpy()  # mmseg's name is data
+        return label_map(self.sample.get(FIELDS[self._kind(kind)]))
 
     def _areas(self, kind: str) -> list[dict[str, Any]]:
         """Class, label and area of the segments or classes, the largest first."""

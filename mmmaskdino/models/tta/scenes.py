@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from mmdet.evaluation.functional import INSTANCE_OFFSET
 from mmengine.structures import BaseDataElement, InstanceData
-from pycocotools import mask as coco_mask
 from scipy import ndimage
 
+from mmmaskdino.results import label_map, one_mask
 from mmmaskdino.structures import Shape
 from mmmaskdino.tile_grid import Region, Tile, TileGrid
 
@@ -118,7 +118,7 @@ class SceneMerger:
             if masks is None:
                 found.append(object_from_box(box, tile, self.grid, label, score))
                 continue
-            mask = coco_mask.decode(masks[index]) if isinstance(masks[index], dict) else masks[index].numpy()
+            mask = one_mask(masks[index])
             _check_shape(mask.shape, tile)
             found.append(object_from_mask(mask, tile, self.grid, label, score, box))
         return [one for one in found if one is not None]
@@ -217,7 +217,7 @@ def _map_of(sample: BaseDataElement, name: str, tile: Tile) -> np.ndarray:
     data = sample.get(name)
     if data is None:
         raise ValueError(f'the results of a tile lack {name}')
-    labels = (data.sem_seg if 'sem_seg' in data else data.data)[0].numpy()  # mmseg's name is data
+    labels = label_map(data)
     _check_shape(labels.shape, tile)
     return labels
 

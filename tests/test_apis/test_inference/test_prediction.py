@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from mmdet.structures import DetDataSample
+from mmdet.structures.mask import encode_mask_results
 from mmengine.structures import InstanceData, PixelData
 from PIL import Image
 from pycocotools import mask as coco_mask
@@ -97,6 +98,18 @@ def test_supervision(prediction, monkeypatch: pytest.MonkeyPatch) -> None:
     del prediction.sample.pred_instances
     with pytest.raises(ValueError, match='the results are panoptic and semantic, no instances'):
         prediction.to_supervision()
+
+
+def test_masks_as_run_lengths(prediction, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of `test_cfg.rle_masks`: the same in every form."""
+    monkeypatch.setitem(sys.modules, 'supervision', SimpleNamespace(Detections=SimpleNamespace))
+    text, picture, small = prediction.to_json(), prediction.draw('instances'), prediction.draw('instances', max_side=3)
+    masks = prediction.to_supervision().mask
+    prediction.sample.pred_instances.masks = encode_mask_results(prediction.sample.pred_instances.masks.numpy())
+    assert prediction.to_json() == text
+    assert np.array_equal(prediction.draw('instances'), picture)
+    assert np.array_equal(prediction.draw('instances', max_side=3), small)
+    assert np.array_equal(prediction.to_supervision().mask, masks)
 
 
 @pytest.mark.parametrize('package', ['pandas', 'supervision'])
