@@ -128,6 +128,10 @@ class QueryGroup(NamedTuple):
     num_copies: int = 1
     """Queries that are to become the same object."""
 
+    def copies(self, num_gts: int) -> int:
+        """Queries that become each object of an image: fewer where there are not enough for all objects, but one."""
+        return max(1, min(self.num_copies, self.stages.boxes.shape[2] // max(num_gts, 1)))
+
 
 class HeadOutput(NamedTuple):
     """All predictions of a training step, stages stacked in a leading dimension."""

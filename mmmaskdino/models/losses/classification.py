@@ -127,4 +127,6 @@ class QueryCrossEntropyLoss(nn.Module):
         loss = F.cross_entropy(cls_logits.flatten(0, 2), labels.flatten(), reduction='none').view(len(labels), -1)
         weights = loss.new_ones(()).where(labels != cls_logits.shape[-1] - 1, loss.new_full((), self.no_object_weight))
         weights = weights.flatten(1)
-        return self.loss_weight * (loss * weights).sum(1) / reduce_mean(weights.sum(1))
+        # At least that of one query: a group may have no queries at all.
+        total = reduce_mean(weights.sum(1)).clamp(min=self.no_object_weight)
+        return self.loss_weight * (loss * weights).sum(1) / total

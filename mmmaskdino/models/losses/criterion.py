@@ -106,13 +106,15 @@ class MaskDINOCriterion(nn.Module):
         if not self.decouple_stuff:
             targets = [t._replace(is_thing=torch.ones_like(t.is_thing)) for t in targets]
         features, masks, first = self._sample(output.mask_features, targets)
-        num_objects, num_denoised = self._num_objects(targets, output)
+        num_objects, num_denoised, *num_further = self._num_objects(targets, output)
         # Hybrid matching: by class, box and mask (paper, section 3.3), of all stages together. It is the one place of a
         # training step that waits for the device.
         matched = [all_stages(output), *output.further]
         groups = [
-            Supervised(group.stages, pairs, num_objects * group.num_copies, group.names)
-            for group, pairs in zip(matched, self.match(matched, targets, features, masks), strict=True)
+            Supervised(group.stages, pairs, number, group.names)
+            for group, pairs, number in zip(
+                matched, self.match(matched, targets, features, masks), [num_objects, *num_further], strict=True
+            )
         ]
         if output.denoising is not None:
             num_stages = len(output.denoising.boxes)
@@ -155,16 +157,18 @@ class MaskDINOCriterion(nn.Module):
 
     @staticmethod
     def _num_objects(targets: Sequence[Targets], output: HeadOutput) -> Tensor:
-        """(2,) objects, and their noised copies, of a rank on average, at least one (group of copies).
+        """Of a rank on average, at least one (group of copies): objects, their noised copies, those in further groups.
 
         Stuff counts, even where it carries no box loss. Of an image with more objects than the denoising has queries,
-        some have copies.
+        some have copies. Shape (2 + num_further,).
         """
         groups, like = output.groups, output.matching.boxes
         num_groups = 1 if groups is None else groups.num_groups
         num_copies = 0 if groups is None else sum(groups.pairs.per_image)
-        counts = from_host([sum(len(t.labels) for t in targets), num_copies / num_groups], like)
-        return reduce_mean(counts).clamp(min=1) * from_host([1, num_groups], like)
+        sizes = [len(t.labels) for t in targets]
+        further = [sum(size * group.copies(size) for size in sizes) for group in output.further]
+        counts = from_host([sum(sizes), num_copies / num_groups, *further], like)
+        return reduce_mean(counts).clamp(min=1) * from_host([1, num_groups, *(1 for _ in further)], like)
 
     def loss_labels(self, group: Supervised, targets: Sequence[Targets]) -> Tensor:
         """Losses per stage, (num_stages,)."""

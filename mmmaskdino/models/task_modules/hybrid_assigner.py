@@ -116,7 +116,7 @@ class HybridHungarianAssigner:
             size = num_stages * num_queries * num_gts
             matrices, flat = flat[:size].reshape(num_stages, num_queries, num_gts), flat[size:]
             for stage, matrix in enumerate(matrices if num_gts else ()):
-                queries, gts = _cheapest(matrix, group.num_copies)
+                queries, gts = _cheapest(matrix, group.copies(num_gts))
                 pairs.append(np.stack([np.full_like(queries, stage), np.full_like(queries, image), queries, gts]))
                 per_image[image] += len(queries)
         indices = torch.from_numpy(np.concatenate(pairs, 1)).to(device, non_blocking=True)
@@ -145,14 +145,9 @@ class HybridHungarianAssigner:
 
 
 def _cheapest(costs: np.ndarray, num_copies: int) -> tuple[np.ndarray, np.ndarray]:
-    """Queries and their objects, from costs (num_queries, num_gts), each object up to ``num_copies`` times.
-
-    Fewer copies where there are not enough queries for all of them, but one.
-    """
-    num_queries, num_gts = costs.shape
-    num_copies = max(1, min(num_copies, num_queries // num_gts))
+    """Queries and their objects, from costs (num_queries, num_gts), each object ``num_copies`` times."""
     queries, gts = linear_sum_assignment(np.tile(costs, num_copies))
-    return queries, gts % num_gts
+    return queries, gts % costs.shape[1]
 
 
 def _objects(target: Targets, masks: Tensor | None) -> InstanceData:

@@ -5,7 +5,7 @@ from mmdet.registry import MODELS, TASK_UTILS
 
 from mmmaskdino.models.task_modules import OneToManyGroup
 from mmmaskdino.models.task_modules.hybrid_assigner import _cheapest
-from mmmaskdino.structures import HeadOutput, QueryGroup
+from mmmaskdino.structures import HeadOutput, QueryGroup, StagePrediction
 
 GROUP = dict(type='OneToManyGroup', num_queries=20, num_copies=3)
 
@@ -33,7 +33,9 @@ def test_two_queries_become_each_object():
 @pytest.mark.parametrize(('num_queries', 'num_gts', 'pairs'), [(12, 3, 9), (7, 3, 6), (5, 3, 3), (2, 3, 2), (0, 3, 0)])
 def test_copies_of_crowded_images(num_queries, num_gts, pairs):
     """Three copies where there are queries for all of them, else as many as there are, one at least."""
-    queries, gts = _cheapest(np.random.default_rng(0).random((num_queries, num_gts)), 3)
+    boxes = torch.zeros(1, 1, num_queries, 4)
+    copies = QueryGroup(StagePrediction(boxes, boxes, None), [''], num_copies=3).copies(num_gts)
+    queries, gts = _cheapest(np.random.default_rng(0).random((num_queries, num_gts)), copies)
     assert len(set(queries.tolist())) == len(queries) == pairs
     assert max(np.bincount(gts, minlength=3)) - min(np.bincount(gts, minlength=3)) == int(pairs == 2)
 
@@ -95,6 +97,20 @@ def test_losses_are_those_of_repeated_objects(make_head, make_features, make_tar
     assert all(torch.equal(losses[name], value) for name, value in plain.items())
 
 
+def test_fewer_copies_weigh_as_much(make_head, make_features, make_targets):
+    """Of an image with so many objects that there are queries for two copies of each, not three."""
+    head = make_one_to_many(make_head)
+    fix_points(head.criterion)
+    targets = make_targets([4])
+    output = head.forward_train(make_features(bs=1), targets)
+    group = output.further[0]
+    some = group.stages.map(lambda x: x[:, :, :9])
+    three, two = (QueryGroup(some, group.names, num_copies) for num_copies in (3, 2))
+    losses, expected = (head.criterion(output._replace(further=(x,)), targets) for x in (three, two))
+    assert losses['many_loss_bbox'] > 0
+    assert all(torch.equal(losses[name], value) for name, value in expected.items())
+
+
 def test_nothing_is_left_at_test_time(make_head, make_features):
     head, features = make_one_to_many(make_head).eval(), make_features()
     prediction, _ = head(features)
@@ -146,6 +162,7 @@ def test_checkpointed_layers_give_the_same_gradients(make_head, make_features, m
             'criterion.loss_cls.type': 'PositionSupervisedFocalLoss',
             'criterion.assigner.match_costs': [dict(type='PositionModulatedFocalCost', weight=2.0)],
         },
+        {'criterion.loss_cls': dict(type='QueryCrossEntropyLoss')},
     ],
 )
 @pytest.mark.parametrize(('num_queries', 'num_further'), [(100, 26), (126, 0), (200, 0)])
