@@ -40,10 +40,11 @@ def merged_queries(
 ) -> ImageQueries | GridQueries:
     """Queries that stand for the same object in several views, merged to one.
 
-    Of each view the ``max_per_image`` queries with the highest class scores are looked at. A group is led by the
-    best one that is left and has of each other view at most one, the most similar with the same best class. Its class
-    probabilities are the sum of the members' over the number of views, so what is seen in few views counts less; its
-    mask logits are the members' mean, its box their mean weighted by score.
+    Of each view the ``max_per_image`` queries with the highest class scores are looked at, and, for panoptic results,
+    all that compete for pixels. A group is led by the best one that is left and has of each other view at most one, the
+    most similar with the same best class. Its class probabilities are the sum of the members' over the number of views,
+    so what is seen in few views counts less; its mask logits are the members' mean, its box their mean weighted by
+    score.
 
     Args:
         views (Sequence[View]): At least one.
@@ -140,9 +141,10 @@ def _leaders(scores: np.ndarray, group: np.ndarray) -> Iterator[int]:
 
 
 def _best_queries(class_scores: Tensor, fusion: MaskDINOFusionHead) -> Tensor:
-    """Indices of the queries with the highest class scores."""
-    best = class_scores.amax(-1)
-    return best.topk(min(len(best), fusion.settings.max_per_image)).indices
+    """Indices of the queries with the highest class scores: as many as there can be instances, or segments."""
+    best, settings = class_scores.amax(-1), fusion.settings
+    num_segments = int((best > settings.object_mask_thr).sum()) if settings.panoptic_on else 0
+    return best.topk(min(len(best), max(settings.max_per_image, num_segments))).indices
 
 
 def _similarity(boxes: Tensor, masks: Tensor | None, is_thing: Tensor) -> Tensor:

@@ -61,6 +61,16 @@ def test_the_same_view_twice_changes_nothing(fusion) -> None:
     assert torch.equal(segments, fusion.panoptic_map(view.queries, view.frames)) and len(segments.unique()) == 3
 
 
+@pytest.mark.parametrize('panoptic_on', [True, False])
+def test_segments_are_not_limited_with_the_instances(panoptic_on: bool) -> None:
+    fusion = MaskDINOFusionHead(2, test_cfg=dict(panoptic_on=panoptic_on, max_per_image=1, temperature=None))
+    view = make_view([[0.8, 0.1], [0.1, 0.6], [0.2, 0.1]], [LEFT, RIGHT, RIGHT], [*BOXES, BOXES[1]])
+    merged = merged_queries([view, view._replace()], view, fusion, 0.5)
+    assert len(merged.boxes) == (2 if panoptic_on else 1)  # the third is below object_mask_thr
+    if panoptic_on:
+        assert torch.equal(fusion.panoptic_map(merged, view.frames), fusion.panoptic_map(view.queries, view.frames))
+
+
 @pytest.mark.parametrize(('probs', 'place'), [([[0.1, 0.6]], 0), ([[0.6, 0.3]], 1)])
 def test_another_class_or_place_stays_apart(fusion, probs, place) -> None:
     first = make_view([[0.8, 0.1]], [LEFT], BOXES[:1])
