@@ -16,14 +16,7 @@ from mmmaskdino.apis.launch import build_runner, open_model, prepare_launcher
 from mmmaskdino.apis.tta import enable_tiles, enable_tta
 from mmmaskdino.datasets.files import DataError
 from mmmaskdino.hub import Entry
-
-# {metric: its names in the results of an evaluation, and the factor to percent}
-METRICS = {
-    'box AP': [('coco/bbox_mAP', 100)],
-    'mask AP': [('coco/segm_mAP', 100)],
-    'PQ': [('coco_panoptic/PQ', 1)],
-    'mIoU': [('mIoU', 1), ('semantic/mIoU', 1)],
-}
+from mmmaskdino.logged_results import in_percent
 
 
 def build_test_config(args: Namespace) -> Config:
@@ -110,11 +103,8 @@ def measure_model(entry: Entry, data: str) -> dict[str, float]:
     old = cfg.test_dataloader.dataset.data_root
     for part in (cfg.test_dataloader, cfg.test_evaluator):
         _move_data(part, old.rstrip('/'), data.rstrip('/'))
-    found = evaluate(cfg, None)
-    return {
-        metric: next(found[name] * factor for name, factor in METRICS[metric] if name in found)
-        for metric in entry.results
-    }
+    found = in_percent(evaluate(cfg, None))
+    return {metric: found[metric] for metric in entry.results}
 
 
 def _move_data(part: Any, old: str, new: str) -> None:

@@ -86,7 +86,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=KINDS,
         help='results in the pictures; default: the first of these that is saved or, if none is, that the config gives',
     )
-    parser.add_argument('--score-thr', type=float, help='lowest score of an instance, 0 to 1; default: 0.3')
+    parser.add_argument(
+        '--score-thr',
+        type=float,
+        help="lowest score of an instance, 0 to 1; default: the config's, or 0.3 if that is 0",
+    )
     parser.add_argument('--max-per-image', type=int, help='most instances of an image; default: as in the config')
     parser.add_argument(
         '--object-mask-thr', type=float, help='panoptic: lowest class score of a segment; default: as in the config'

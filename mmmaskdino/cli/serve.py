@@ -25,7 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device_argument(parser)
     parser.add_argument('--host', default='127.0.0.1', help='address to listen on (default: %(default)s)')
     parser.add_argument('--port', type=int, default=8000, help='default: %(default)s')
-    parser.add_argument('--score-thr', type=float, help='lowest score of an instance, 0 to 1; default: 0.3')
+    parser.add_argument(
+        '--score-thr',
+        type=float,
+        help="lowest score of an instance, 0 to 1; default: the config's, or 0.3 if that is 0",
+    )
     parser.add_argument(
         '--batch-size',
         type=int,

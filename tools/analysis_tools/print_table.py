@@ -1,20 +1,13 @@
 """Print tables of the paper: the config of each row, the published numbers and, from logs, the measured ones."""
 
 import argparse
-import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import yaml
 
+from mmmaskdino.logged_results import in_percent, read_logged
+
 TABLES = Path(__file__).parents[2] / 'configs' / 'maskdino' / 'tables.yml'
-# {metric: its names in logs, and the factor to per cent}
-LOGGED = {
-    'box AP': (['coco/bbox_mAP'], 100),
-    'mask AP': (['coco/segm_mAP'], 100),
-    'PQ': (['coco_panoptic/PQ'], 1),
-    'mIoU': (['mIoU', 'semantic/mIoU'], 1),
-}
 
 
 def parse_args(tables: dict) -> argparse.Namespace:
@@ -36,28 +29,12 @@ def parse_args(tables: dict) -> argparse.Namespace:
     return args
 
 
-def read_logged(work_dir: Path) -> Iterator[dict]:
-    """The entries of all logs in a work dir, oldest file first."""
-    for path in sorted(work_dir.rglob('*.json'), key=lambda path: path.stat().st_mtime):
-        for line in path.read_text().splitlines():
-            try:
-                entry = json.loads(line)
-            except ValueError:  # another json file, such as saved predictions
-                break
-            if isinstance(entry, dict):
-                yield entry
-
-
 def measured(work_dir: Path, metrics: list[str]) -> list[float | None]:
     """The last logged value of each metric in per cent."""
-    values = dict.fromkeys(metrics)
+    values: dict[str, float] = {}
     for entry in read_logged(work_dir):
-        for metric in metrics:
-            names, factor = LOGGED[metric]
-            for name in names:
-                if name in entry:
-                    values[metric] = entry[name] * factor
-    return [*values.values()]
+        values |= in_percent(entry)
+    return [values.get(metric) for metric in metrics]
 
 
 def format_row(cells: list) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from mmengine.config import Config
 from mmmaskdino import __version__
 from mmmaskdino.apis import load_config
 from mmmaskdino.apis.plain_config import PlainConfig
-from mmmaskdino.apis.testing import METRICS
 from mmmaskdino.converters import read_checkpoint
 from mmmaskdino.converters.files import Checkpoint
 from mmmaskdino.converters.target import read_dataset_meta
@@ -28,6 +26,7 @@ from mmmaskdino.engine.averaging import AVERAGED, trained_weights
 from mmmaskdino.hub import find_weights
 from mmmaskdino.hub.download import Remote, check_file
 from mmmaskdino.hub.resolve import PUBLISHED
+from mmmaskdino.logged_results import in_percent, read_logged
 
 CARD = """\
 ---
@@ -108,15 +107,9 @@ def published_meta(checkpoint: Checkpoint, config: str | None) -> dict[str, Any]
 def measured_results(work_dir: Path, step: int | None) -> dict[str, float]:
     """What the run has logged when it evaluated this checkpoint, in percent."""
     found = {}
-    for path in sorted(work_dir.rglob('*.json'), key=lambda path: path.stat().st_mtime):
-        for line in path.read_text(errors='replace').splitlines():
-            try:
-                entry = json.loads(line)
-            except ValueError:  # another json file, such as saved predictions
-                break
-            if isinstance(entry, dict) and entry.get('step') == step:
-                values = {m: entry[name] * k for m, names in METRICS.items() for name, k in names if name in entry}
-                found |= {metric: round(value, 1) for metric, value in values.items()}
+    for entry in read_logged(work_dir):
+        if entry.get('step') == step:
+            found |= {metric: round(value, 1) for metric, value in in_percent(entry).items()}
     return found
 
 

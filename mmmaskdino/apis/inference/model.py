@@ -43,7 +43,8 @@ def apply_settings(cfg: Config, kinds: Sequence[str] | None, thresholds: Mapping
     Args:
         cfg: Changed in place.
         kinds: Some of `KINDS`; None for what the config says.
-        thresholds: Some of `THRESHOLDS`. None leaves the config's value; `score_thr` is 0.3 then.
+        thresholds: Some of `THRESHOLDS`. None leaves the config's value; a `score_thr` of 0, which an
+            evaluation needs, becomes 0.3 then.
 
     Raises:
         ValueError: The model cannot give such a result, or gives none that a threshold applies to.
@@ -66,7 +67,7 @@ def apply_settings(cfg: Config, kinds: Sequence[str] | None, thresholds: Mapping
     idle = {key for key in given if given_kinds.isdisjoint(THRESHOLDS[key])}
     _reject(idle, f'the wanted results are {" and ".join(sorted(given_kinds))}, which have no')
     if 'instances' in given_kinds:
-        given.setdefault('score_thr', DEFAULT_SCORE_THR)
+        given.setdefault('score_thr', test_cfg.get('score_thr') or DEFAULT_SCORE_THR)
     cfg.model.test_cfg = dict(test_cfg, **given)
 
 

@@ -75,7 +75,7 @@ class Predictor:
             `mmmaskdino export` (.onnx), which needs no config.
         device: 'cpu', 'cuda', 'cuda:1', 1 or 'mps', for example; None for the first GPU, or else the CPU.
         kinds: Results wanted, some of 'panoptic', 'instances', 'semantic'; None for what the config says.
-        score_thr: Lowest score of an instance, in [0, 1]; None for 0.3.
+        score_thr: Lowest score of an instance, in [0, 1]; None for what the config says, or 0.3 where that is 0.
         max_per_image: Most instances of an image; None for what the config says.
         object_mask_thr: Panoptic: lowest class score of a segment, in [0, 1]; None for what the config says.
         overlap_thr: Panoptic: least visible share of a segment, in [0, 1]; None for what the config says.

@@ -146,7 +146,7 @@ class MaskDINOHead(BaseModule):
         return self.criterion.loss_cls.num_extra_channels == 0
 
     def forward(self, features: Sequence[Tensor], sizes: Sizes | None = None) -> tuple[StagePrediction, Tensor | None]:
-        """Prediction of the last decoder layer, or of the one that ``num_layers_at_test`` says; only its heads run.
+        """Prediction of the last decoder layer, or of the one that ``num_layers_at_test`` says; no later layer runs.
 
         Args:
             features (Sequence[Tensor]): Backbone maps (bs, channels, h, w), finest first.
@@ -158,7 +158,7 @@ class MaskDINOHead(BaseModule):
         mask_features, memory, start = self._start(features, sizes)
         if self.num_layers_at_test == 0:
             return self.heads.initial_stage(start.content, start.boxes), mask_features
-        layer = self.decoder(start.content, start.boxes, memory, self.heads)[self.num_layers_at_test - 1]
+        layer = self.decoder(start.content, start.boxes, memory, self.heads, num_layers=self.num_layers_at_test)[-1]
         return self.heads(layer.hidden_state, layer.references), mask_features
 
     def ground_truth(self, samples: SampleList, device: torch.device) -> GroundTruth:

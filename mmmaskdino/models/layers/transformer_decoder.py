@@ -69,6 +69,7 @@ class MaskDINOTransformerDecoder(BaseModule):
         memory: Memory,
         heads: PredictionHeads,
         attention_mask: Tensor | None = None,
+        num_layers: int | None = None,
     ) -> list[LayerOutput]:
         """Refine queries and boxes.
 
@@ -78,19 +79,21 @@ class MaskDINOTransformerDecoder(BaseModule):
             memory (Memory): Encoded tokens.
             heads (PredictionHeads): The shared heads; the box head moves the references.
             attention_mask (Tensor | None): (num_queries, num_queries) bool, True where self-attention is blocked.
+            num_layers (int | None): The layers that run, from the first; None: all.
 
         Returns:
-            list[LayerOutput]: One per layer.
+            list[LayerOutput]: One per layer that ran.
         """
         outputs = []
         hidden_state, references = content, boxes
-        for i, layer in enumerate(self.layers):
+        layers = self.layers[:num_layers]
+        for i, layer in enumerate(layers):
             # Each layer's attention sees the references as given; a learned start alone gets a gradient through it.
             seen = references.detach() if i else references
             position = self._position(seen).to(hidden_state.dtype)
             hidden_state = run_layer(layer, hidden_state, position, seen, memory, attention_mask, with_cp=self.with_cp)
             outputs.append(LayerOutput(hidden_state, references))
-            if i + 1 < len(self.layers):
+            if i + 1 < len(layers):
                 # As in the released weights: from the un-normalised state.
                 references = heads.refine(seen, hidden_state)
         return outputs

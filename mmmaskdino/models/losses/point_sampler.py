@@ -24,9 +24,9 @@ class PointSampler:
         oversample_ratio (float): Candidates per point, at least 1.
         importance_sample_ratio (float): Share of the points chosen by uncertainty, in [0, 1].
         box_share (float): Share of the points that are drawn in the objects' boxes, each as often, in [0, 1]. Above 0,
-            the loss of a thing's mask looks into its own object's box first, grown by ``box_margin`` of its size on
-            each side, and elsewhere only where points are left over. Not in the paper: YOLACT (Bolya et al., ICCV 2019)
-            crops to the true box in training.
+            the important points of a thing's mask are those in its own object's box, grown by ``box_margin`` of its
+            size on each side, and others only where too few lie there; those that no importance chose lie anywhere.
+            Not in the paper: YOLACT (Bolya et al., ICCV 2019) crops to the true box in training.
 
     Raises:
         ValueError: If an argument is out of range.

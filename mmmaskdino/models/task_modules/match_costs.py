@@ -105,7 +105,7 @@ class PositionModulatedFocalCost(BaseMatchCost):
     """Focal cost of the class score times how near the boxes are, p * u^power (Stable-DINO, section 3.3).
 
     u = (GIoU + 1) / 2 of the query's and the object's boxes, scaled so that the largest of an image and stage is 1; of
-    stuff it is 1, whether or not the model gives boxes to stuff. mmdet's `FocalLossCost` is the same with u = 1.
+    stuff without boxes (``decouple_stuff``) it is 1. mmdet's `FocalLossCost` is the same with u = 1.
 
     Args:
         power (float): Exponent of u.

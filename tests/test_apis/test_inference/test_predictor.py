@@ -61,6 +61,8 @@ def test_thresholds_apply(model_files, make_image, panoptic) -> None:
     assert len(Predictor(*files, device='cpu', score_thr=0, max_per_image=7)(image).sample.pred_instances) == 7
     default = Predictor(*files, device='cpu')(image).sample.pred_instances.scores
     assert len(default) == int((scores >= 0.3).sum())
+    of_config = Predictor(*files, device='cpu', cfg_options={'model.test_cfg.score_thr': threshold})
+    assert torch.equal(of_config(image).sample.pred_instances.scores, few)
     segments = {thr: Predictor(*files, device='cpu', overlap_thr=thr)(image) for thr in (0.0, 0.99)}
     counts = {thr: len(p.sample.pred_panoptic_seg.sem_seg.unique()) for thr, p in segments.items()}
     assert counts[0.99] < counts[0.0]

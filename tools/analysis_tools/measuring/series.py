@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
-from print_table import LOGGED, read_logged
 
+from mmmaskdino.logged_results import in_percent, read_logged
 from mmmaskdino.output_files import OutputFolder
 
 METRICS = ('PQ', 'mask AP', 'box AP', 'mIoU')  # the one that decides first
@@ -61,11 +61,9 @@ def read_figures(work_dir: Path, iterations: int) -> Figures | None:
         if 'loss' in entry:
             step = entry['step']
             seconds[step] = entry['time']
-        for metric, curve in curves.items():
-            names, factor = LOGGED[metric]
-            for name in set(names) & set(entry):
-                # Its own step, after the last logged one of the training; where metrics count epochs, it is before.
-                curve[max(step, entry['step'])] = factor * entry[name]
+        for metric, value in in_percent(entry).items():
+            # Its own step, after the last logged one of the training; where metrics count epochs, it is before.
+            curves[metric][max(step, entry['step'])] = value
     if not any(iterations in curve for curve in curves.values()):
         return None
     kept = {metric: [[*curve], [*curve.values()]] for metric, curve in curves.items() if curve}
