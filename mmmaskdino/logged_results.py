@@ -16,12 +16,8 @@ NAMES = {
 
 def in_percent(entry: Mapping[str, Any]) -> dict[str, float]:
     """The metrics that an evaluation, or an entry of a log, has."""
-    return {
-        metric: entry[name] * factor
-        for metric, names in NAMES.items()
-        for name, factor in names.items()
-        if name in entry
-    }
+    pairs = [(metric, name, factor) for metric, names in NAMES.items() for name, factor in names.items()]
+    return {metric: entry[name] * factor for metric, name, factor in pairs if name in entry}
 
 
 def read_logged(work_dir: Path) -> Iterator[dict[str, Any]]:

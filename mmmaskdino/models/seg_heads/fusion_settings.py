@@ -20,8 +20,8 @@ class FusionSettings:
             6.7 GiB as bool.
         max_per_image (int): Most instances of an image.
         score_thr (float): Instances whose final score is below this are dropped, in [0, 1].
-        object_mask_thr (float): Panoptic: queries whose class score is not above this are left out, in [0, 1]. Semantic,
-            with ``box_margin``: masks of things are cut where their class score is above this.
+        object_mask_thr (float): Panoptic: queries whose class score is not above this are left out, in [0, 1].
+            Semantic, with ``box_margin``: masks of things whose class score is above this are cut.
         overlap_thr (float): Panoptic: a segment that keeps less than this share of its own mask is dropped, in [0, 1].
         temperature (float | None): Panoptic and semantic: class scores become softmax(sigmoid(logits) / temperature);
             None leaves them as they are. Softmax models have no such step.
