@@ -1,5 +1,6 @@
 """Data of which each batch depends on its number alone, loaded by processes that live as long as their run."""
 
+import gc
 import itertools
 import multiprocessing
 import multiprocessing.queues
@@ -18,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 # Launchers, clusters and terminals send them to whole groups; some are not on Windows.
 _SENT_TO_GROUPS = ('SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR1', 'SIGUSR2')
@@ -71,8 +73,20 @@ def end_workers(seconds: float = _SECONDS_TO_END) -> None:
         for worker in workers:
             worker.kill()
             worker.join(1.0)
+    _leave_loaders()
     for start in _STARTS:
         start.is_over.value = 0
+
+
+def _leave_loaders() -> None:
+    """Let torch tidy up for the workers that have ended, while what it closes is whole.
+
+    Left to the garbage collector, it would give workers that never had a batch a first message, by a thread that then
+    finds its pipe closed: tracebacks after a run that succeeded.
+    """
+    for loading in [x for x in gc.get_objects() if type(x) is _MultiProcessingDataLoaderIter]:
+        if not any(worker.is_alive() for worker in loading._workers):
+            loading._shutdown_workers()
 
 
 class _WorkerStart:
@@ -81,6 +95,7 @@ class _WorkerStart:
     def __init__(self, worker_init_fn: Callable[[int], None] | None) -> None:
         self.worker_init_fn = worker_init_fn
         self.is_over = RawValue('b', 0)  # written by the main process, read by the workers
+        self._is_ending = False
 
     def __call__(self, worker_id: int) -> None:
         for name in _SENT_TO_GROUPS:
@@ -92,20 +107,24 @@ class _WorkerStart:
             from torch.multiprocessing import _prctl_pr_set_pdeathsig
 
             _prctl_pr_set_pdeathsig(signal.SIGKILL)
-        multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(_end_worker)
+        multiprocessing.queues.Queue._on_queue_feeder_error = staticmethod(self._end_worker)
         if self.worker_init_fn is not None:
             self.worker_init_fn(worker_id)
 
     def _end_if_over(self, number: int, frame: Any) -> None:
         if self.is_over.value:
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            # The thread that hands on batches may still be writing to a pipe that is closed before it.
+            self._is_ending = True
+            threading.excepthook = lambda error: None
             raise SystemExit(0)
 
-
-def _end_worker(error: Exception, batch: Any) -> None:
-    """End a worker that cannot hand on what it has loaded; Python would go on, and the main process wait for ever."""
-    traceback.print_exception(type(error), error, error.__traceback__)
-    os._exit(1)
+    def _end_worker(self, error: Exception, batch: Any) -> None:
+        """End one that cannot hand on what it has loaded; Python would go on, and the main process wait for ever."""
+        if self._is_ending:
+            raise SystemExit  # of this thread, for which the end of the process waits
+        traceback.print_exception(type(error), error, error.__traceback__)
+        os._exit(1)
 
 
 _STARTS: 'weakref.WeakSet[_WorkerStart]' = weakref.WeakSet()

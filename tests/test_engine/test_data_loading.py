@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -62,6 +64,23 @@ def test_a_worker_that_does_not_end_is_killed() -> None:
     (worker,) = [process for process in multiprocessing.active_children() if process not in others]
     end_workers(0.3)
     assert worker.exitcode == -signal.SIGKILL
+
+
+def test_workers_that_never_had_a_batch_end_without_a_word(capfd: pytest.CaptureFixture) -> None:
+    """Also where the loading is part of a cycle, which the garbage collector takes apart in any order."""
+    for _ in range(10):
+        loader = DataLoader(Slow(100), num_workers=3, batch_sampler=[[0]], persistent_workers=True)
+        guard_workers(loader)
+        batches = iter(loader)
+        batches.cycle = batches
+        next(batches)
+        end_workers(60)
+        del loader, batches
+        gc.collect()
+    for thread in threading.enumerate():
+        if thread.name == 'QueueFeederThread':
+            thread.join(10)
+    assert capfd.readouterr().err == ''
 
 
 def test_the_loaders_own_start_comes_too() -> None:
