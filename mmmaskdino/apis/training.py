@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 import sys
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -16,6 +18,17 @@ from mmmaskdino.apis.launch import build_runner, load_config, prepare_launcher
 from mmmaskdino.engine import find_resumable_checkpoint, is_complete
 from mmmaskdino.hub import find_start, read_table
 from mmmaskdino.hub.table import SCHEME
+
+# Whole numbers of a training, and the least of each.
+COUNTS = {
+    'train_cfg.max_iters': 1,
+    'train_cfg.max_epochs': 1,
+    'train_cfg.val_interval': 1,
+    'optim_wrapper.accumulative_counts': 1,
+    **{f'{part}_dataloader.batch_size': 1 for part in ('train', 'val')},
+    **{f'{part}_dataloader.num_workers': 0 for part in ('train', 'val')},
+}
+RATE = 'optim_wrapper.optimizer.lr'
 
 
 def build_train_config(args: Namespace) -> Config:
@@ -40,8 +53,35 @@ def build_train_config(args: Namespace) -> Config:
         set_resume(cfg, args.resume)
     elif cfg.get('resume') and not cfg.get('load_from'):
         set_resume(cfg, 'auto')
+    check_numbers(cfg)
     prepare_launcher(cfg, args.launcher)
     return cfg
+
+
+def check_numbers(cfg: Config) -> None:
+    """Reject numbers with which a training fails, some of them only after its first steps.
+
+    Raises:
+        ValueError: A number of steps, images or processes is none, or the learning rate.
+    """
+    for key, least in COUNTS.items():
+        value = _value(cfg, key)
+        if value is not None and not (_is_number(value) and value == int(value) and value >= least):
+            raise ValueError(f'{key}: expected a whole number, {least} or more, got {value!r}')
+    rate = _value(cfg, RATE)
+    if rate is not None and not (_is_number(rate) and rate >= 0):
+        raise ValueError(f'{RATE}: expected a number, 0 or more, got {rate!r}')
+
+
+def _value(cfg: Config, key: str) -> Any:
+    value: Any = cfg
+    for name in key.split('.'):
+        value = value.get(name) if isinstance(value, (Config, dict)) else None
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _stands_for_weights(weights: str | None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -76,6 +77,29 @@ def test_auto_scale_lr_needs_a_base_batch_size(build: Any) -> None:
     for text in ('', 'auto_scale_lr = None\n', 'auto_scale_lr = dict(enable=False)\n'):
         with pytest.raises(ValueError, match='base_batch_size'):
             build(text, '--auto-scale-lr')
+
+
+@pytest.mark.parametrize(
+    ('option', 'message'),
+    [
+        ('train_dataloader.batch_size=0', 'train_dataloader.batch_size: expected a whole number, 1 or more, got 0'),
+        ('train_dataloader.num_workers=-1', 'train_dataloader.num_workers: expected a whole number, 0 or more, got -1'),
+        ('train_cfg.max_iters=abc', "train_cfg.max_iters: expected a whole number, 1 or more, got 'abc'"),
+        ('train_cfg.val_interval=0', 'train_cfg.val_interval: expected a whole number, 1 or more, got 0'),
+        ('train_cfg.val_interval=1.5', 'train_cfg.val_interval: expected a whole number, 1 or more, got 1.5'),
+        ('optim_wrapper.optimizer.lr=nan', 'optim_wrapper.optimizer.lr: expected a number, 0 or more, got'),
+        ('optim_wrapper.optimizer.lr=-1e-4', 'optim_wrapper.optimizer.lr: expected a number, 0 or more, got -0.0001'),
+    ],
+)
+def test_numbers_that_are_none(build: Any, option: str, message: str) -> None:
+    text = (
+        "optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-4))\n"
+        'train_cfg = dict(max_iters=1e4, val_interval=1000)\n'
+        'train_dataloader = dict(batch_size=2, num_workers=0)\n'
+    )
+    build(text)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        build(text, '--cfg-options', option)
 
 
 def test_resume_takes_the_last_checkpoint(build: Any, checkpoint: Path) -> None:

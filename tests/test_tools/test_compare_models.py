@@ -184,6 +184,9 @@ def test_what_was_trained_is_shown_when_another_fails(compare, trainings, capsys
         (['--evaluations', 0], 'expected 1 or more, got 0'),
         (['--iterations', 0], 'expected 1 or more, got 0'),
         (['--parallel', 0], 'expected 1 or more, got 0'),
+        (['--seeds', 0, -1], 'expected 0 or more, got -1'),
+        (['--rates', 'nan'], 'expected a number above 0, got nan'),
+        (['--rates', 0], 'expected a number above 0, got 0'),
         (['--plot', 'curves.doc'], 'expected a name that ends with one of .png'),
     ],
 )

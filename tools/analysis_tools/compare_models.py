@@ -10,6 +10,7 @@ interrupted, the series goes on when it is called again.
 """
 
 import argparse
+import math
 import os
 import subprocess
 import sys
@@ -42,9 +43,9 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('configs', nargs='+', type=Path, metavar='CONFIG', help='files or names in the model zoo')
     parser.add_argument('--peers', nargs='+', default=[], choices=SMALLER, help='of mmdet, like the first config')
-    parser.add_argument('--seeds', nargs='+', type=int, default=[0, 1, 2], help='default: 0 1 2')
+    parser.add_argument('--seeds', nargs='+', type=_seed, default=[0, 1, 2], help='default: 0 1 2')
     parser.add_argument('--iterations', type=_count, help="length of each schedule; default: the config's")
-    parser.add_argument('--rates', nargs='+', type=float, help="learning rates to choose from; default: the config's")
+    parser.add_argument('--rates', nargs='+', type=_rate, help="learning rates to choose from; default: the config's")
     parser.add_argument('--same-time', action='store_true', help='also train the others as long as the first')
     parser.add_argument('--evaluations', type=_count, default=1, help='of each training (default: %(default)s)')
     parser.add_argument('--parallel', type=_count, default=1, help='trainings side by side (default: %(default)s)')
@@ -73,6 +74,18 @@ def parse_args() -> argparse.Namespace:
     args.seeds = [*dict.fromkeys(args.seeds)]
     args.rates = args.rates and [float(rate) for rate in dict.fromkeys(f'{rate:g}' for rate in args.rates)]
     return args
+
+
+def _seed(text: str) -> int:
+    if int(text) < 0:
+        raise argparse.ArgumentTypeError(f'expected 0 or more, got {text}')
+    return int(text)
+
+
+def _rate(text: str) -> float:
+    if not 0 < float(text) < math.inf:
+        raise argparse.ArgumentTypeError(f'expected a number above 0, got {text}')
+    return float(text)
 
 
 def _count(text: str) -> int:

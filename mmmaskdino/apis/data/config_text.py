@@ -87,6 +87,8 @@ class TrainingPlan:
         ):
             if value is not None and value < least:
                 raise ValueError(f'{name} must be at least {least}, got {value}')
+        if not 0 < self.gpu_memory < math.inf:
+            raise ValueError(f'--gpu-memory must be above 0, got {self.gpu_memory:g}')
 
 
 class Part(NamedTuple):

@@ -204,6 +204,12 @@ def test_numbers_that_make_no_plan(name: str) -> None:
         TrainingPlan(**{name: 0})
 
 
+@pytest.mark.parametrize('memory', [0, -1, float('nan'), float('inf')])
+def test_memory_that_is_none(memory: float) -> None:
+    with pytest.raises(ValueError, match='--gpu-memory must be above 0, got'):
+        TrainingPlan(gpu_memory=memory)
+
+
 HOSTILE = (
     '{{ fileDirname }}',
     "{{$A:'+open(__import__('os').environ['RAN'],'w').write('ran')+'}}",
