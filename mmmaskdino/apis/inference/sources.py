@@ -28,6 +28,7 @@ IMAGE_SUFFIXES = {
 VIDEO_SUFFIXES = {'.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm', '.wmv'}
 LIST_SUFFIXES = {'.lst', '.txt'}
 SAVED = ('pictures', 'instances', 'panoptic', 'semantic')
+FOLDERS = ('pictures', 'panoptic', 'semantic')  # those of which each image has a file
 # Of the saved results, the files that all images share.
 SHARED_FILES = dict(instances='instances.json', panoptic='panoptic.json', semantic='semantic_classes.txt')
 MAX_NAME = 120  # of a part of an address; file systems take 255 bytes
@@ -145,16 +146,21 @@ def check_replaced(found: Found, out: Path, save: Sequence[str], overwrite: bool
         overwrite: Whether results may be replaced.
 
     Raises:
-        FileExistsError: With the files, and what to do; or `out` is a file.
+        FileExistsError: With the files, and what to do; or `out` or a folder inside is a file.
     """
     if out.exists() and not out.is_dir():
         raise FileExistsError(f'{out} is a file; the results go into a folder (--out), choose another name')
+    files = [out / kind for kind in save if kind in FOLDERS and (out / kind).is_file()]
+    if files:
+        raise FileExistsError(
+            f'{files[0]} is a file, in the place of a folder of results; move it (--out names another)'
+        )
     if has_journal(out):  # which says what may be replaced, when the settings are known
         return
     names = [SHARED_FILES[kind] for kind in save if kind in SHARED_FILES]
     if 'pictures' in save:
         names += [picture_name(file.name, file.is_video) for file in found.files]
-    there = [name for name in names if not overwrite and (out / name).exists()]
+    there = [name for name in names if not overwrite and os.path.exists(out / name)]
     if there:
         more = f' and {len(there) - 1} more' * (len(there) > 1)
         raise FileExistsError(
