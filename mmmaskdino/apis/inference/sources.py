@@ -17,7 +17,7 @@ import numpy as np
 from mmmaskdino.datasets.files import DataError, walk
 from mmmaskdino.output_files import result_names
 
-from .journal import has_journal
+from .journal import saved_before
 from .reading import STDIN, Limits, check_size, is_address
 from .stores import StoredImage, expand_braces, is_archive, is_bucket, list_archive, list_bucket
 
@@ -155,12 +155,13 @@ def check_replaced(found: Found, out: Path, save: Sequence[str], overwrite: bool
         raise FileExistsError(
             f'{files[0]} is a file, in the place of a folder of results; move it (--out names another)'
         )
-    if has_journal(out):  # which says what may be replaced, when the settings are known
+    if overwrite:
         return
-    names = [SHARED_FILES[kind] for kind in save if kind in SHARED_FILES]
-    if 'pictures' in save:
+    before = saved_before(out)  # the journal says whether these may be replaced, when the settings are known
+    names = [SHARED_FILES[kind] for kind in save if kind in SHARED_FILES and kind not in before]
+    if 'pictures' in save and 'pictures' not in before:
         names += [picture_name(file.name, file.is_video) for file in found.files]
-    there = [name for name in names if not overwrite and os.path.exists(out / name)]
+    there = [name for name in names if os.path.exists(out / name)]
     if there:
         more = f' and {len(there) - 1} more' * (len(there) > 1)
         raise FileExistsError(
