@@ -15,9 +15,10 @@ import numpy as np
 from mmmaskdino.datasets.files import DataError
 from mmmaskdino.output_files import OutputFolder, check_pyarrow
 
+from .drawing import check_side
 from .journal import Head, Journal, stamp_of
 from .prediction import Failure, Prediction
-from .predictor import Predictor, map_ahead
+from .predictor import Predictor, check_batching, map_ahead
 from .processes import get_dist_info, on_all, on_first
 from .reading import STDIN, name_of, stored_size
 from .records import FORMATS, CocoFile, record_of, write_parquet
@@ -118,9 +119,11 @@ def predict_files(
         DataError: There is nothing to predict.
         FileExistsError: Results of other settings or another image are there, and `overwrite` is not set; another run
             writes into the folder; or `out` is a file.
-        ValueError: A result is wanted that the model does not give.
+        ValueError: A result is wanted that the model does not give, or a number is out of range.
     """
     out = Path(out)
+    check_batching(batch_size, workers)
+    check_side(max_side)
     _check_kinds(predictor, save, draw, result_format)
     journal, num_before = Journal(out), 0
     found: Found | None = None

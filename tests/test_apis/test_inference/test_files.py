@@ -290,6 +290,40 @@ def test_command_line(model_files, make_image, tmp_path: Path, capsys) -> None:
     assert stop.value.code == 'mmmaskdino predict: nowhere: no such file or folder'
 
 
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--batch-size', '0'], '--batch-size must be above 0, got 0'),
+        (['--workers', '-1'], '--workers must be at least 0, got -1'),
+        (['--picture-side', '-5'], '--picture-side must be above 0, got -5'),
+        (['--reduce-above', 'nan'], '--reduce-above must be above 0, got nan'),
+        (['--max-megapixels', 'inf'], 'max_megapixels must be above 0 megapixels and finite, got inf'),
+        (['--tta', '--tta-scales', 'nan'], r'expected finite scales above 0 .* got \[nan\]'),
+        (['--score-thr', 'nan'], r'test_cfg.score_thr must be a number in \[0, 1\], got nan'),
+    ],
+)
+def test_numbers_that_cannot_be(model_files, make_image, tmp_path: Path, options: list[str], message: str) -> None:
+    files, out = model_files('panoptic'), tmp_path / 'out'
+    argv = ['predict', make_image('a.png'), '--config', files.config, '--weights', files.weights, '--out', out]
+    with pytest.raises(SystemExit, match=f'^mmmaskdino predict: {message}'):
+        main([str(word) for word in [*argv, '--device', 'cpu', *options]])
+    assert not out.exists()
+
+
+def test_numbers_of_a_call_that_cannot_be(panoptic, make_image, tmp_path: Path) -> None:
+    image = make_image('a.png')
+    for options, message in (
+        (dict(batch_size=0), 'expected batch_size from 1 and workers from 0, got 0 and 2'),
+        (dict(workers=-1), 'expected batch_size from 1 and workers from 0, got 1 and -1'),
+        (dict(max_side=0), 'the longest side of a picture must be at least 1 pixel, got 0'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            predict_files(panoptic, image, tmp_path / 'out', **options)
+    assert not (tmp_path / 'out').exists()
+    with pytest.raises(ValueError, match='at least 1 pixel, got -5'):
+        panoptic(image).draw(max_side=-5)
+
+
 def test_a_line_says_what_is_in_each_image(model_files, make_image, tmp_path: Path, capsys) -> None:
     files, out = model_files('panoptic'), tmp_path / 'out'
     make_image('in/a.png'), make_image('in/b.png')
