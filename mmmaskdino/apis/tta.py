@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -62,12 +63,14 @@ def tta_pipeline(
         `LoadImageFromFile` and `TestTimeAug`.
 
     Raises:
-        ValueError: A scale is not positive, a direction unknown, or the pipeline of another form.
+        ValueError: A scale is not positive and finite, a direction unknown, or the pipeline of another form.
     """
     scales, flips = SCALES if scales is None else scales, FLIPS[:1] if flips is None else flips
     unknown = sorted(set(flips) - set(FLIPS))
-    if unknown or not scales or min(scales) <= 0:
-        raise ValueError(f'expected scales above 0 and flips of {", ".join(FLIPS)}, got {list(scales)}, {list(flips)}')
+    if unknown or not scales or not all(0 < scale < math.inf for scale in scales):
+        raise ValueError(
+            f'expected finite scales above 0 and flips of {", ".join(FLIPS)}, got {list(scales)}, {list(flips)}'
+        )
     steps = [dict(step) for step in pipeline]
     if step_name(steps[0]) != 'LoadImageFromFile' or step_name(steps[-1]) not in PACKING:
         names = [step['type'] for step in steps]

@@ -60,6 +60,21 @@ def chosen_model(args: argparse.Namespace) -> tuple[str | None, str | None]:
     return chosen
 
 
+def check_above_zero(args: argparse.Namespace, *names: str) -> None:
+    """Reject numbers that are not above 0.
+
+    Args:
+        args: The options.
+        names: Of those to check, as attributes.
+
+    Raises:
+        ValueError: Naming the option.
+    """
+    for name in names:
+        if not getattr(args, name) > 0:
+            raise ValueError(f'--{name.replace("_", "-")} must be above 0, got {getattr(args, name)}')
+
+
 def add_tta_arguments(parser: argparse.ArgumentParser) -> None:
     """Add `--tta`, `--tta-scales` and `--tta-flips`."""
     parser.add_argument(

@@ -9,7 +9,13 @@ The page is for this machine alone; --host 0.0.0.0 opens it to the network, with
 import argparse
 from pathlib import Path
 
-from mmmaskdino.cli.arguments import add_config_options, add_device_argument, add_model_arguments, chosen_model
+from mmmaskdino.cli.arguments import (
+    add_config_options,
+    add_device_argument,
+    add_model_arguments,
+    check_above_zero,
+    chosen_model,
+)
 from mmmaskdino.cli.messages import CommandError, errors_as_messages
 from mmmaskdino.devices import check_name
 
@@ -31,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def check_arguments(args: argparse.Namespace) -> None:
     """Reject a model or device that cannot be."""
     with errors_as_messages(ValueError):
+        check_above_zero(args, 'max_megapixels')
         chosen_model(args)
         check_name(args.device)
 

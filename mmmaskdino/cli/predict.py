@@ -39,6 +39,7 @@ from mmmaskdino.cli.arguments import (
     add_model_arguments,
     add_tiles_arguments,
     add_tta_arguments,
+    check_above_zero,
     check_tiles_arguments,
     chosen_model,
 )
@@ -148,12 +149,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check_arguments(args: argparse.Namespace) -> None:
-    """Find what is to be predicted; reject what is not there, and results that are."""
+    """Find what is to be predicted; reject what is not there, numbers that cannot be, and results that are there."""
     from mmmaskdino.apis.inference.sources import check_replaced, find_images, result_folders
 
     with errors_as_messages(ValueError, OSError), _other_models_named(args):
         check_name(args.device)
         check_tiles_arguments(args)
+        check_above_zero(args, 'batch_size', 'picture_side', 'max_megapixels', 'reduce_above', 'max_input_megapixels')
+        if args.workers < 0:
+            raise ValueError(f'--workers must be at least 0, got {args.workers}')
         args.found = find_images(args.sources, result_folders(Path(args.out)))
         check_replaced(args.found, Path(args.out), args.save, args.overwrite)
         if args.format == 'parquet':

@@ -14,7 +14,13 @@ import argparse
 import importlib.util
 import socket
 
-from mmmaskdino.cli.arguments import add_config_options, add_device_argument, add_model_arguments, chosen_model
+from mmmaskdino.cli.arguments import (
+    add_config_options,
+    add_device_argument,
+    add_model_arguments,
+    check_above_zero,
+    chosen_model,
+)
 from mmmaskdino.cli.messages import errors_as_messages
 from mmmaskdino.devices import check_name
 
@@ -57,9 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def check_arguments(args: argparse.Namespace) -> None:
     """Reject a model, device or address that cannot be."""
     with errors_as_messages(ValueError, OSError):
-        for name in ('batch_size', 'max_megabytes', 'seconds', 'max_waiting'):
-            if not getattr(args, name) > 0:
-                raise ValueError(f'--{name.replace("_", "-")} must be above 0, got {getattr(args, name)}')
+        check_above_zero(args, 'batch_size', 'max_megabytes', 'max_megapixels', 'seconds', 'max_waiting')
         for package in ('fastapi', 'uvicorn'):
             if importlib.util.find_spec(package) is None:
                 raise ValueError(f'{package} is not installed: pip install "mmmaskdino[serve]"')

@@ -131,6 +131,20 @@ def find_entry(name: str) -> Entry:
     return table[plain]
 
 
+def check_name(name: str, where: str) -> None:
+    """Reject what cannot be the name of a model, and so of its folder and files.
+
+    Args:
+        name: The name.
+        where: It is given, for the message.
+
+    Raises:
+        ValueError: Naming the place.
+    """
+    if not re.fullmatch(r'\w[\w.+-]*', name):
+        raise ValueError(f'{where}: expected a name of letters, digits and . _ + -')
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """The end of a message about a name that does not exist; empty where none is close."""
     return _suggestion(difflib.get_close_matches(name, sorted(known), n=3))
@@ -161,8 +175,7 @@ def _entry(name: str, values: dict[str, Any], path: Path) -> Entry:
     values['address'] = urljoin(base, address) if base else _absolute(address, path)
     config = values.get('config', name if values.get('kind') else None)
     values['config'] = config if config is None or config in shipped_configs() else _absolute(config, path)
-    if not re.fullmatch(r'\w[\w.+-]*', name):
-        raise ValueError(f'table of models {path}, {name}: expected a name of letters, digits and . _ + -')
+    check_name(name, f'table of models {path}, {name}')
     return Entry(name=name, **values)
 
 

@@ -267,6 +267,8 @@ def test_command_line(model_files, monkeypatch: pytest.MonkeyPatch, capsys) -> N
             run_command('serve', [*argv, '--port', str(port)], 'serve')
     with pytest.raises(SystemExit, match='--seconds must be above 0, got -1'):
         run_command('serve', [*argv, '--seconds', '-1'])
+    with pytest.raises(SystemExit, match='--max-megapixels must be above 0, got 0'):
+        run_command('serve', [*argv, '--max-megapixels', '0'])
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
     with pytest.raises(SystemExit, match=r'pip install "mmmaskdino\[serve\]"'):
         run_command('serve', argv)

@@ -46,6 +46,8 @@ def test_a_pipeline_that_does_not_resize() -> None:
     [
         ([LOAD, PACK], [0], [], 'scales above 0'),
         ([LOAD, PACK], [], [], 'scales above 0'),
+        ([LOAD, PACK], [1, float('nan')], [], r'finite scales above 0 .*got \[1, nan\]'),
+        ([LOAD, PACK], [float('inf')], [], 'finite scales above 0'),
         ([LOAD, PACK], [1], ['sideways'], r"got \[1\], \['sideways'\]"),
         ([RESIZE, PACK], [1], [], 'must begin with LoadImageFromFile'),
         (

@@ -32,6 +32,11 @@ def test_missing_config():
         run_command('page', ['--config', 'nowhere.py', '--weights', __file__], 'page')
 
 
+def test_a_limit_that_lets_nothing_in(arguments):
+    with pytest.raises(SystemExit, match='--max-megapixels must be above 0, got nan'):
+        run_command('page', [*arguments, '--max-megapixels', 'nan'])
+
+
 def test_missing_gradio(arguments, monkeypatch):
     imported = builtins.__import__
 

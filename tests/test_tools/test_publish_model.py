@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -84,6 +85,18 @@ def test_config_and_classes_of_a_converted_file(project_root, run_tool, tmp_path
 
 def test_missing_file(run_tool, tmp_path):
     assert 'publish_model.py: ' in run_tool(TOOL, tmp_path / 'no.pth', tmp_path)
+
+
+@pytest.mark.parametrize('name', ['a b/c', '../up', 'a b', '.hidden'])
+def test_a_name_that_no_table_may_have(checkpoint, run_tool, tmp_path, name):
+    message = run_tool(TOOL, checkpoint[1], tmp_path / 'out', '--name', name)
+    assert message == f'publish_model.py: name {name!r} (--name): expected a name of letters, digits and . _ + -'
+    assert not list(tmp_path.glob('*/**'))
+
+
+def test_a_folder_that_cannot_be(checkpoint, run_tool):
+    path = checkpoint[1]
+    assert re.match(r'publish_model.py: .*Not a directory', run_tool(TOOL, path, path))
 
 
 def test_card_and_table_say_what_a_person_needs(checkpoint, run_tool, tmp_path):

@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from measuring.arguments import pixels
 from measuring.models import Case, Subject, build_model
 from mmengine.config import DictAction
 
@@ -10,7 +11,9 @@ from mmengine.config import DictAction
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='config file, its name in the model zoo, or the name of a peer of benchmark.py')
-    parser.add_argument('--shape', type=int, nargs=2, default=[800, 1344], metavar=('H', 'W'), help='size of the image')
+    parser.add_argument(
+        '--shape', type=pixels, nargs=2, default=[800, 1344], metavar=('H', 'W'), help='size of the image'
+    )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value changes of the config')
     return parser.parse_args()
 

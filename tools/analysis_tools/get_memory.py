@@ -9,6 +9,7 @@ The model behind the estimate is described in docs/performance.md.
 import argparse
 import sys
 
+from measuring.arguments import pixels
 from measuring.training_memory import training_memory
 from mmengine.config import DictAction
 
@@ -20,7 +21,7 @@ CHECKPOINTED = ('backbone.with_cp', 'panoptic_head.pixel_decoder.with_cp', 'pano
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file of a detector, or its name in the model zoo')
-    parser.add_argument('--shape', type=int, nargs=2, default=[1024, 1024], metavar=('H', 'W'), help='of the images')
+    parser.add_argument('--shape', type=pixels, nargs=2, default=[1024, 1024], metavar=('H', 'W'), help='of the images')
     parser.add_argument('--with-cp', action='store_true', help=f'activation checkpointing: {", ".join(CHECKPOINTED)}')
     parser.add_argument('--amp', action='store_true', help='mixed precision')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value changes of the config')

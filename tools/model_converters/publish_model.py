@@ -26,6 +26,7 @@ from mmmaskdino.engine.averaging import AVERAGED, trained_weights
 from mmmaskdino.hub import find_weights
 from mmmaskdino.hub.download import Remote, check_file
 from mmmaskdino.hub.resolve import PUBLISHED
+from mmmaskdino.hub.table import check_name
 from mmmaskdino.logged_results import in_percent, read_logged
 
 CARD = """\
@@ -133,6 +134,7 @@ def write_folder(args: argparse.Namespace, content: dict, checkpoint: Checkpoint
     meta = content['meta']
     cfg = PlainConfig.read(meta['cfg'], args.checkpoint)
     name = args.name or re.sub(r'_\d{8}_\d{6}$', '', meta.get('experiment_name') or Path(args.checkpoint).stem)
+    check_name(name, f'name {name!r} (--name)')
     folder = Path(args.out_dir) / name
     folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
@@ -174,7 +176,7 @@ def main() -> None:
         )
         results = measured_results(Path(args.checkpoint).parent, checkpoint.meta.get('iter'))
         path = write_folder(args, content, checkpoint, results)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise SystemExit(f'publish_model.py: {error}') from None
     print(f'wrote {path}, with config.py, README.md and {PUBLISHED}')
 

@@ -34,7 +34,7 @@ def draw_result(
         The picture, (h, w, 3) uint8, RGB.
 
     Raises:
-        ValueError: There is no such result.
+        ValueError: There is no such result, or `max_side` is below 1.
     """
     kind = kind or next((kind for kind, field in FIELDS.items() if field in sample), 'instances')
     if kind not in FIELDS or FIELDS[kind] not in sample:
@@ -42,13 +42,33 @@ def draw_result(
         raise ValueError(f'the results are {" and ".join(there) or "none"}, so {kind} cannot be drawn')
     visualizer = MaskDINOVisualizer()
     visualizer.dataset_meta = dataset_meta
-    scale = min(1.0, max_side / max(image.shape[:2]))
+    scale = picture_scale(image.shape, max_side)
     picture = np.ascontiguousarray(_resize(image, scale, cv2.INTER_AREA))
     result = sample.get(FIELDS[kind])
     if kind == 'instances':
         return visualizer.draw_instances(picture, _resized_instances(result, scale))
     labels = _resize(label_map(result).astype(np.int32), scale, cv2.INTER_NEAREST)
     return visualizer.draw_panoptic(picture, PixelData(sem_seg=torch.from_numpy(labels)[None]))
+
+
+def picture_scale(shape: tuple[int, ...], max_side: int) -> float:
+    """What an image of a shape (height, width, ...) is reduced by for its picture; 1 for one that is small enough.
+
+    Raises:
+        ValueError: `max_side` is below 1.
+    """
+    check_side(max_side)
+    return min(1.0, max_side / max(shape[:2]))
+
+
+def check_side(max_side: int) -> None:
+    """Reject a longest side of pictures that leaves nothing of them.
+
+    Raises:
+        ValueError: It is below 1.
+    """
+    if not max_side >= 1:
+        raise ValueError(f'the longest side of a picture must be at least 1 pixel, got {max_side}')
 
 
 def _resized_instances(instances: InstanceData, scale: float) -> InstanceData:

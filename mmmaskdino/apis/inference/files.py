@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
@@ -14,17 +15,20 @@ import numpy as np
 from mmmaskdino.datasets.files import DataError
 from mmmaskdino.output_files import OutputFolder, check_pyarrow
 
+from .drawing import check_side
 from .journal import Head, Journal, stamp_of
 from .prediction import Failure, Prediction
-from .predictor import Predictor, map_ahead
+from .predictor import Predictor, check_batching, map_ahead
 from .processes import get_dist_info, on_all, on_first
 from .reading import STDIN, name_of, stored_size
 from .records import FORMATS, CocoFile, record_of, write_parquet
-from .sources import SAVED, Found, ImageFile, Video, check_replaced, find_images, picture_name, result_folders
+from .sources import FOLDERS, SAVED, Found, ImageFile, Video, check_replaced, find_images, picture_name, result_folders
 from .stores import StoredImage
 from .writers import Job, PanopticWriter, PictureWriter, SemanticWriter, Writer
 
 BATCHES_OF_A_BLOCK = 16  # images that are ordered by size together and go to one process
+# What can be wrong with the name of one image; a full disk, say, would be so for the next one, too.
+FAULTS_OF_A_NAME = {errno.EEXIST, errno.EILSEQ, errno.EINVAL, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR}
 
 
 class Summary(NamedTuple):
@@ -86,10 +90,10 @@ def predict_files(
 ) -> Summary:
     """Predict for images and videos and write what is wanted.
 
-    An image that cannot be read or predicted is reported at the end and stops nothing. Called again with the same
-    settings, only what is missing is done: images that failed, were not reached, are new or have changed. The files for
-    all images are put together from the journal at the end. In a group of processes (torch.distributed) each does its
-    share, and the first one puts together.
+    An image that cannot be read or predicted, or whose files cannot have its name, is reported at the end and stops
+    nothing. Called again with the same settings, only what is missing is done: images that failed, were not reached,
+    are new or have changed. The files for all images are put together from the journal at the end. In a group of
+    processes (torch.distributed) each does its share, and the first one puts together.
 
     Args:
         predictor: The model.
@@ -115,9 +119,11 @@ def predict_files(
         DataError: There is nothing to predict.
         FileExistsError: Results of other settings or another image are there, and `overwrite` is not set; another run
             writes into the folder; or `out` is a file.
-        ValueError: A result is wanted that the model does not give.
+        ValueError: A result is wanted that the model does not give, or a number is out of range.
     """
     out = Path(out)
+    check_batching(batch_size, workers)
+    check_side(max_side)
     _check_kinds(predictor, save, draw, result_format)
     journal, num_before = Journal(out), 0
     found: Found | None = None
@@ -136,9 +142,7 @@ def predict_files(
             if result_format == 'coco' and set(save) & {'instances', 'panoptic'}:
                 settings['images in'] = found.root and str(found.root)  # the names in the files are relative to it
             journal.open(settings, overwrite)
-            own_files = set(save) & (
-                {'pictures'} if result_format == 'parquet' else {'pictures', 'panoptic', 'semantic'}
-            )
+            own_files = set(save) & ({'pictures'} if result_format == 'parquet' else set(FOLDERS))
             missing = [file for file in found.files if _is_missing(journal, out, file, own_files)]
             num_before = len(found.files) - len(missing)
             return _Plan(missing, len(found.files) == 1, journal.next_run())
@@ -308,8 +312,13 @@ class _Work:
                 for writer in self._writers:
                     writer.write(result, job)
                 record = record_of(result, job.file_name, self._recorded, self._with_masks)
-            except DataError as error:
-                result = Failure(result.name, str(error))
+            except (DataError, OSError) as error:
+                result = Failure(result.name, _reason_of_one(error))
+        if job.is_last and self._pictures:
+            try:
+                self._pictures.end_video(task.file.name)
+            except OSError as error:
+                result = Failure(result.name, _reason_of_one(error))
         stamp = None if job.video else stamp_of(task.image)
         head = Head(job.name, _path_of(task.file), stamp, job.video, failed=isinstance(result, Failure))
         self._journal.add(head, _failure(job, result) if isinstance(result, Failure) else record)
@@ -323,8 +332,6 @@ class _Work:
             self._failed_videos.add(task.file.name)
         if not task.job.is_last:
             return
-        if self._pictures:
-            self._pictures.end_video(task.file.name)
         failed = task.file.name in self._failed_videos
         head = Head(task.file.name, _path_of(task.file), stamp_of(task.file.path), is_video=True, failed=failed)
         self._journal.add(head, {})
@@ -333,6 +340,22 @@ class _Work:
         head = Head(file.name, _path_of(file), stamp_of(file.path), is_video=True, failed=True)
         self._journal.add(head, {})
         return Failure(str(file.path), reason)
+
+
+def _reason_of_one(error: DataError | OSError) -> str:
+    """Why an image has no results, and the others have.
+
+    Raises:
+        OSError: The others would have none either.
+    """
+    if isinstance(error, DataError):
+        return str(error)
+    if error.errno not in FAULTS_OF_A_NAME:
+        raise error
+    return (
+        f'its results cannot be written: {error.strerror} ({error.filename2 or error.filename}); give the image '
+        'another name'
+    )
 
 
 def _failure(job: Job, failure: Failure) -> dict[str, Any]:
@@ -366,7 +389,7 @@ def _is_missing(journal: Journal, out: Path, file: ImageFile, own_files: set[str
             f'{out} has results of another image of the name {file.name}: {head.path}, and now {_path_of(file)}. To '
             'replace all results, add --overwrite (overwrite=True); to keep both, choose another folder (--out)'
         )
-    return stamp != head.stamp or not all((out / name).exists() for name in _names(file, own_files))
+    return stamp != head.stamp or not all(os.path.exists(out / name) for name in _names(file, own_files))
 
 
 def _names(file: ImageFile, own_files: set[str]) -> Iterator[str]:

@@ -53,9 +53,14 @@ class _Place(NamedTuple):
     head: Head
 
 
-def has_journal(out: Path) -> bool:
-    """Whether a folder of results has a journal, so that a run can go on with it."""
-    return (out / FOLDER / _SETTINGS).is_file()
+def saved_before(out: Path) -> list[str]:
+    """The results that earlier runs were to save, and so own the files of; none without a journal.
+
+    Raises:
+        DataError: The journal is damaged.
+    """
+    path = out / FOLDER / _SETTINGS
+    return _read_settings(path).get('save', []) if path.is_file() else []
 
 
 def stamp_of(path: Path | Any) -> list[int] | None:
@@ -102,7 +107,7 @@ class Journal:
             lock.release()
 
     def open(self, settings: Mapping[str, Any], overwrite: bool) -> None:
-        """Begin, or go on with what is there.
+        """Begin, or go on with the results that are there; failures alone are none.
 
         Args:
             settings: What the results depend on, by names that people know.
@@ -112,17 +117,18 @@ class Journal:
             FileExistsError: The results that are there were made with other settings.
         """
         path = self._folder / _SETTINGS
-        if overwrite and self._folder.is_dir():
-            path.unlink(missing_ok=True)  # first: without it the rest counts for nothing
-            for file in self._folder.glob('*.jsonl'):
-                file.unlink()
         settings = json.loads(json.dumps(settings, default=str))
-        if path.is_file():
+        self._read()
+        has_results = any(not place.head.failed for place in self._places.values())
+        if has_results and path.is_file() and not overwrite:
             _compare(self._out, _read_settings(path), settings)
-        else:
-            partial = path.with_suffix('.partial')
-            partial.write_text(json.dumps(settings, indent=1), encoding='utf-8')
-            os.replace(partial, path)
+            return
+        path.unlink(missing_ok=True)  # first: without it the rest counts for nothing
+        for file in self._folder.glob('*.jsonl'):
+            file.unlink()
+        partial = path.with_suffix('.partial')
+        partial.write_text(json.dumps(settings, indent=1), encoding='utf-8')
+        os.replace(partial, path)
         self._read()
 
     def next_run(self) -> int:

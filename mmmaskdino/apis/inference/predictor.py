@@ -279,8 +279,7 @@ class Predictor:
             TypeError: `images` is of a kind that stands for no image.
             ValueError: If `batch_size` is below 1, or `workers` below 0.
         """
-        if batch_size < 1 or workers < 0:
-            raise ValueError(f'expected batch_size from 1 and workers from 0, got {batch_size} and {workers}')
+        check_batching(batch_size, workers)
         if isinstance(images, (str, Path, StoredImage, bytes, Image.Image, np.ndarray, Tensor)):
             images = [images]
         elif not isinstance(images, Iterable):
@@ -430,6 +429,16 @@ class Predictor:
             Prediction(item.name, item.image, sample, item.size, meta, num_things, item.seconds + seconds)
             for item, sample in zip(batch, samples, strict=True)
         ]
+
+
+def check_batching(batch_size: int, workers: int) -> None:
+    """Reject batches and threads that cannot be.
+
+    Raises:
+        ValueError: If `batch_size` is below 1, or `workers` below 0.
+    """
+    if batch_size < 1 or workers < 0:
+        raise ValueError(f'expected batch_size from 1 and workers from 0, got {batch_size} and {workers}')
 
 
 def map_ahead(function: Callable[[T], Any], items: Iterable[T], workers: int, most: int) -> Generator[Any, None, None]:

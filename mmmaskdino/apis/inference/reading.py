@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import math
 import os
 import sys
 import threading
@@ -54,14 +55,14 @@ class Limits(NamedTuple):
     """Most that the test pipeline may hand to the network, of one image."""
 
     def check(self) -> None:
-        """Reject limits that are not positive.
+        """Reject limits that are not positive, or not finite.
 
         Raises:
             ValueError: Naming the limit.
         """
         for name, value in self._asdict().items():
-            if not value > 0:
-                raise ValueError(f'{name} must be above 0 megapixels, got {value}')
+            if not 0 < value < math.inf:
+                raise ValueError(f'{name} must be above 0 megapixels and finite, got {value}')
 
 
 def is_address(source: Any) -> bool:

@@ -30,6 +30,7 @@ from mmmaskdino.plain_text import printable
 from mmmaskdino.tile_grid import Region, Tile, TileGrid
 from mmmaskdino.visualization import MaskDINOVisualizer
 
+from .drawing import picture_scale
 from .prediction import NOTHING, Prediction, Segments, _import
 from .window_reading import Windows, open_windows
 
@@ -170,7 +171,7 @@ class ScenePrediction(Prediction):
     def draw(self, kind: str | None = None, max_side: int = PICTURE_SIDE) -> np.ndarray:
         """As of `Prediction`, at most 2048 pixels wide and high; more than a hundred objects without their names."""
         kind = self._kind(kind)
-        scale = min(1.0, max_side / max(self.image.shape[:2]))
+        scale = picture_scale(self.image.shape, max_side)
         picture = cv2.resize(self.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)[..., ::-1]
         picture = np.ascontiguousarray(picture)
         if kind == 'instances':

@@ -17,7 +17,7 @@ import numpy as np
 from mmmaskdino.datasets.files import DataError, walk
 from mmmaskdino.output_files import result_names
 
-from .journal import has_journal
+from .journal import saved_before
 from .reading import STDIN, Limits, check_size, is_address
 from .stores import StoredImage, expand_braces, is_archive, is_bucket, list_archive, list_bucket
 
@@ -28,6 +28,7 @@ IMAGE_SUFFIXES = {
 VIDEO_SUFFIXES = {'.avi', '.m4v', '.mkv', '.mov', '.mp4', '.mpeg', '.mpg', '.webm', '.wmv'}
 LIST_SUFFIXES = {'.lst', '.txt'}
 SAVED = ('pictures', 'instances', 'panoptic', 'semantic')
+FOLDERS = ('pictures', 'panoptic', 'semantic')  # those of which each image has a file
 # Of the saved results, the files that all images share.
 SHARED_FILES = dict(instances='instances.json', panoptic='panoptic.json', semantic='semantic_classes.txt')
 MAX_NAME = 120  # of a part of an address; file systems take 255 bytes
@@ -145,16 +146,22 @@ def check_replaced(found: Found, out: Path, save: Sequence[str], overwrite: bool
         overwrite: Whether results may be replaced.
 
     Raises:
-        FileExistsError: With the files, and what to do; or `out` is a file.
+        FileExistsError: With the files, and what to do; or `out` or a folder inside is a file.
     """
     if out.exists() and not out.is_dir():
         raise FileExistsError(f'{out} is a file; the results go into a folder (--out), choose another name')
-    if has_journal(out):  # which says what may be replaced, when the settings are known
+    files = [out / kind for kind in save if kind in FOLDERS and (out / kind).is_file()]
+    if files:
+        raise FileExistsError(
+            f'{files[0]} is a file, in the place of a folder of results; move it (--out names another)'
+        )
+    if overwrite:
         return
-    names = [SHARED_FILES[kind] for kind in save if kind in SHARED_FILES]
-    if 'pictures' in save:
+    before = saved_before(out)  # the journal says whether these may be replaced, when the settings are known
+    names = [SHARED_FILES[kind] for kind in save if kind in SHARED_FILES and kind not in before]
+    if 'pictures' in save and 'pictures' not in before:
         names += [picture_name(file.name, file.is_video) for file in found.files]
-    there = [name for name in names if not overwrite and (out / name).exists()]
+    there = [name for name in names if os.path.exists(out / name)]
     if there:
         more = f' and {len(there) - 1} more' * (len(there) > 1)
         raise FileExistsError(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmmaskdino.datasets.files import DataError
+from mmmaskdino.datasets.files import DataError, is_leftover
 
 ARCHIVE_SUFFIXES = {'.tar', '.zip'}
 COMPRESSED = ('.tar.gz', '.tgz', '.tar.bz2', '.tar.xz', '.tar.zst')
@@ -66,7 +66,7 @@ def expand_braces(source: str) -> list[str]:
 
 
 def list_archive(path: Path, suffixes: set[str], others: list[str]) -> list[StoredImage]:
-    """The images of an archive, in its order.
+    """The images of an archive, in its order, without what systems leave beside them.
 
     Args:
         path: The file.
@@ -80,7 +80,7 @@ def list_archive(path: Path, suffixes: set[str], others: list[str]) -> list[Stor
 
 
 def list_bucket(address: str, suffixes: set[str], others: list[str]) -> list[StoredImage]:
-    """The images of a folder in a bucket, or the one of that address, by their names.
+    """The images of a folder in a bucket, without leftovers, or the one of that address, by their names.
 
     Args:
         address: For fsspec. An archive is copied to the temporary folder first, by each process that reads from it.
@@ -104,7 +104,7 @@ def _list(address: str) -> list[StoredImage]:
         return [StoredImage(folder, name)]
     names = sorted(system.find(path))
     prefix = path.rstrip('/') + '/'
-    return [StoredImage(address.rstrip('/'), name.removeprefix(prefix)) for name in names]
+    return _without_leftovers([StoredImage(address.rstrip('/'), name.removeprefix(prefix)) for name in names])
 
 
 def read_stored(image: StoredImage, most: int) -> bytes:
@@ -142,13 +142,25 @@ def _members(path: Path, store: str) -> list[StoredImage]:
     try:
         if path.suffix.lower() == '.zip':
             archive = _zip(path, os.stat(path).st_mtime_ns)
-            return [StoredImage(store, info.filename) for info in archive.infolist() if not info.is_dir()]
-        with tarfile.open(path, 'r:') as tar:
-            return [
-                StoredImage(store, member.name, member.offset_data, member.size) for member in tar if member.isfile()
-            ]
+            entries = [StoredImage(store, info.filename) for info in archive.infolist() if not info.is_dir()]
+        else:
+            with tarfile.open(path, 'r:') as tar:
+                entries = [
+                    StoredImage(store, member.name, member.offset_data, member.size)
+                    for member in tar
+                    if member.isfile()
+                ]
     except (tarfile.TarError, zipfile.BadZipFile, OSError) as error:
         raise DataError(f'{path}: cannot be read as an archive ({error})') from error
+    return _without_leftovers(entries)
+
+
+def _without_leftovers(entries: list[StoredImage]) -> list[StoredImage]:
+    """As of a folder: archives made on macOS have a `__MACOSX/._photo.jpg` for each photo.jpg."""
+    steps = '.', '..'  # no names; many a tar has them: ./photo.jpg
+    return [
+        entry for entry in entries if not any(is_leftover(part) for part in entry.name.split('/') if part not in steps)
+    ]
 
 
 def _read_from_bucket(address: str, most: int) -> bytes:

@@ -70,7 +70,10 @@ class PictureWriter:
         if self._video is not None:
             self._video.release()
             self._video = None
-            os.replace(self._path, self._folder.file('pictures', f'{name}.mp4'))
+            try:
+                os.replace(self._path, self._folder.file('pictures', f'{name}.mp4'))
+            finally:
+                self._path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Remove a video that is not complete."""

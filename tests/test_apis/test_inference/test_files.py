@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import zipfile
 from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -151,6 +154,52 @@ def test_videos_and_images_together(panoptic, make_image, tmp_path: Path) -> Non
     assert outcomes[0].picture == tmp_path / 'out' / 'pictures' / 'a.jpg' and outcomes[0].picture.is_file()
 
 
+def test_a_name_that_no_file_can_have_fails_alone(panoptic, make_image, tmp_path: Path) -> None:
+    """Too long, and with the picture of another image in the place of its folder; the same again when called again."""
+    image = make_image('image.png')
+    names = ('n' * 300 + '.png', 'a.png', 'a.jpg/b.png', 'c.png')
+    with zipfile.ZipFile(tmp_path / 'in.zip', 'w') as archive:
+        for name in names:
+            archive.write(image, name)
+    for num_before in (0, 2):
+        summary = predict_files(panoptic, tmp_path / 'in.zip', tmp_path / 'out', save=EVERYTHING)
+        assert (summary.num_done, summary.num_before) == (2 - num_before, num_before)
+        long, inside = summary.failures
+        assert long.name.endswith(names[0]) and inside.name.endswith('a.jpg/b.png')
+        assert re.match(r'its results cannot be written: File name too long \(.*nn.jpg\); give', long.reason)
+        assert re.match(r'its results cannot be written: File exists \(.*/out/pictures/a.jpg\); give', inside.reason)
+        assert sorted(path.name for path in (tmp_path / 'out' / 'pictures').iterdir()) == ['a.jpg', 'c.jpg']
+    content = json.loads((tmp_path / 'out' / 'instances.json').read_text())
+    assert [entry['file_name'] for entry in content['images']] == ['a.png', 'c.png']
+
+
+def test_a_video_whose_film_cannot_be_written_is_a_failure(panoptic, make_image, tmp_path: Path) -> None:
+    writer = cv2.VideoWriter(str(tmp_path / 'film.avi'), cv2.VideoWriter_fourcc(*'MJPG'), 10, (64, 48))
+    for value in (0, 100):
+        writer.write(np.full((48, 64, 3), value, np.uint8))
+    writer.release()
+    (tmp_path / 'out' / 'pictures' / 'film.mp4').mkdir(parents=True)
+    sources = [tmp_path / 'film.avi', make_image('a.png')]
+    for num_done in (2, 1):  # the video as a whole is tried again
+        summary = predict_files(panoptic, sources, tmp_path / 'out', overwrite=num_done == 2)
+        assert summary.num_done == num_done and [f.name for f in summary.failures] == ['film/000001']
+        assert re.search(r'Is a directory \(.*pictures/film.mp4\)', summary.failures[0].reason)
+    assert {path.name for path in (tmp_path / 'out' / 'pictures').iterdir()} == {'a.jpg', 'film.mp4'}
+
+
+def test_what_concerns_every_image_ends_the_run(panoptic, make_image, tmp_path: Path, monkeypatch) -> None:
+    images = [make_image('a.png'), make_image('b.png')]
+    full = OSError(errno.ENOSPC, 'No space left on device')
+    with monkeypatch.context() as context, pytest.raises(OSError, match='No space left'):
+        context.setattr('mmmaskdino.apis.inference.writers.save_drawing', Mock(side_effect=full))
+        predict_files(panoptic, images, tmp_path / 'out')
+    assert predict_files(panoptic, images, tmp_path / 'out').num_done == 2
+    (tmp_path / 'other').mkdir()
+    (tmp_path / 'other' / 'pictures').touch()
+    with pytest.raises(FileExistsError, match='other/pictures is a file, in the place of a folder of results'):
+        predict_files(panoptic, images, tmp_path / 'other', overwrite=True)
+
+
 def test_results_of_an_earlier_run_are_not_replaced_silently(panoptic, make_image, tmp_path: Path) -> None:
     out, images = tmp_path / 'out', [make_image('a.png'), make_image('b.png')]
     predict_files(panoptic, images, out, save=['pictures', 'instances'])
@@ -239,6 +288,40 @@ def test_command_line(model_files, make_image, tmp_path: Path, capsys) -> None:
     with pytest.raises(SystemExit) as stop:
         main(['predict', 'nowhere', *argv[2:]])
     assert stop.value.code == 'mmmaskdino predict: nowhere: no such file or folder'
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--batch-size', '0'], '--batch-size must be above 0, got 0'),
+        (['--workers', '-1'], '--workers must be at least 0, got -1'),
+        (['--picture-side', '-5'], '--picture-side must be above 0, got -5'),
+        (['--reduce-above', 'nan'], '--reduce-above must be above 0, got nan'),
+        (['--max-megapixels', 'inf'], 'max_megapixels must be above 0 megapixels and finite, got inf'),
+        (['--tta', '--tta-scales', 'nan'], r'expected finite scales above 0 .* got \[nan\]'),
+        (['--score-thr', 'nan'], r'test_cfg.score_thr must be a number in \[0, 1\], got nan'),
+    ],
+)
+def test_numbers_that_cannot_be(model_files, make_image, tmp_path: Path, options: list[str], message: str) -> None:
+    files, out = model_files('panoptic'), tmp_path / 'out'
+    argv = ['predict', make_image('a.png'), '--config', files.config, '--weights', files.weights, '--out', out]
+    with pytest.raises(SystemExit, match=f'^mmmaskdino predict: {message}'):
+        main([str(word) for word in [*argv, '--device', 'cpu', *options]])
+    assert not out.exists()
+
+
+def test_numbers_of_a_call_that_cannot_be(panoptic, make_image, tmp_path: Path) -> None:
+    image = make_image('a.png')
+    for options, message in (
+        (dict(batch_size=0), 'expected batch_size from 1 and workers from 0, got 0 and 2'),
+        (dict(workers=-1), 'expected batch_size from 1 and workers from 0, got 1 and -1'),
+        (dict(max_side=0), 'the longest side of a picture must be at least 1 pixel, got 0'),
+    ):
+        with pytest.raises(ValueError, match=message):
+            predict_files(panoptic, image, tmp_path / 'out', **options)
+    assert not (tmp_path / 'out').exists()
+    with pytest.raises(ValueError, match='at least 1 pixel, got -5'):
+        panoptic(image).draw(max_side=-5)
 
 
 def test_a_line_says_what_is_in_each_image(model_files, make_image, tmp_path: Path, capsys) -> None:

@@ -85,6 +85,23 @@ def test_failed_new_and_changed_images_are_done(panoptic, images: Path, make_ima
     assert len(json.loads((out / 'instances.json').read_text())['images']) == 7
 
 
+def test_a_run_without_a_result_blocks_no_other_settings(panoptic, images: Path, make_image, tmp_path: Path) -> None:
+    """But files that are not its own stay, and results that are there are compared."""
+    broken, out = tmp_path / 'broken.jpg', tmp_path / 'out'
+    broken.write_text('no image')
+    out.mkdir()
+    (out / 'instances.json').write_text('of a person')
+    assert len(predict_files(panoptic, broken, out).failures) == 1
+    with pytest.raises(FileExistsError, match=r'instances.json would be replaced; allow it with --overwrite'):
+        predict_files(panoptic, images, out, save=['instances'])
+    assert (out / 'instances.json').read_text() == 'of a person'
+    assert len(predict_files(panoptic, broken, out, save=['panoptic']).failures) == 1
+    assert predict_files(panoptic, images, out, save=['pictures', 'panoptic']).num_done == 5
+    assert len(list((out / FOLDER).glob('*.jsonl'))) == 1  # what failed before is forgotten
+    with pytest.raises(FileExistsError, match='other settings: save was panoptic pictures, is panoptic'):
+        predict_files(panoptic, broken, out, save=['panoptic'])
+
+
 def test_files_that_were_deleted_are_made_again(panoptic, images: Path, tmp_path: Path) -> None:
     predict_files(panoptic, images, tmp_path / 'out', save=EVERYTHING)
     deleted = [

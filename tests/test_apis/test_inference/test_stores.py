@@ -46,6 +46,23 @@ def bucket(archives: dict[str, Path], tmp_path: Path) -> str:
     system.rm('/bucket', recursive=True)
 
 
+def test_leftovers_are_left_out_as_in_folders(bucket: str, tmp_path: Path) -> None:
+    names = ('__MACOSX/._a.jpg', '._a.png', 'deep/.hidden/c.jpg', '@eaDir/a.png', '.DS_Store', 'Thumbs.db', './a.png')
+    with zipfile.ZipFile(tmp_path / 'mac.zip', 'w') as archive, tarfile.open(tmp_path / 'mac.tar', 'w') as tar:
+        for name in names:
+            archive.write(tmp_path / 'in' / 'a.png', name)
+            tar.add(tmp_path / 'in' / 'a.png', name)
+    for name in names[:-1]:
+        fsspec.filesystem('memory').pipe(f'/bucket/photos/{name}', b'x')
+    for source in (tmp_path / 'mac.zip', tmp_path / 'mac.tar'):
+        found = find_images(source)
+        assert ([file.name for file in found.files], found.others) == (['a'], [])
+    found = find_images(f'{bucket}/photos')
+    assert ([file.file_name for file in found.files], found.others) == (list(NAMES), ['a.json'])
+    named = find_images(f'{bucket}/photos/._a.png').files  # by its own address it is wanted
+    assert [file.file_name for file in named] == ['._a.png']
+
+
 @pytest.mark.parametrize('kind', ['zip', 'tar'])
 def test_an_archive_gives_what_its_files_give(archives: dict[str, Path], tmp_path: Path, kind: str) -> None:
     found = find_images(archives[kind])
