@@ -118,11 +118,11 @@ class Journal:
         """
         path = self._folder / _SETTINGS
         settings = json.loads(json.dumps(settings, default=str))
-        self._read()
-        has_results = any(not place.head.failed for place in self._places.values())
-        if has_results and path.is_file() and not overwrite:
-            _compare(self._out, _read_settings(path), settings)
-            return
+        if not overwrite:
+            self._read()
+            if path.is_file() and any(not place.head.failed for place in self._places.values()):
+                _compare(self._out, _read_settings(path), settings)
+                return
         path.unlink(missing_ok=True)  # first: without it the rest counts for nothing
         for file in self._folder.glob('*.jsonl'):
             file.unlink()
