@@ -194,9 +194,10 @@ class _PngCheck:
         segments = entry.get('segments_info')
         if segments is None or not os.path.exists(self._folder / entry['file_name']):
             return  # reported already
-        segments = [segment for segment in segments if not is_left_out(segment)]
+        kept = [segment for segment in segments if not is_left_out(segment)]
+        left_out = [segment['id'] for segment in segments if is_left_out(segment)]
         paths = dict(img_path=path, seg_map_path=str(self._folder / entry['file_name']))
-        read_segment_map(dict(**paths, ori_shape=shape, segments_info=segments))
+        read_segment_map(dict(**paths, ori_shape=shape, segments_info=kept, segments_left_out=left_out))
 
 
 def _read_coco(summary: SplitSummary, report: AnnotationReport) -> tuple[dict, dict[Any, dict | None]]:

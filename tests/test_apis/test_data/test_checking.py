@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -168,6 +169,22 @@ def test_panoptic_pngs_are_read(broken: Path) -> None:
     assert 'image 1: ' in text and 'only in the PNG [197121]' in text
     assert '000001.png: the panoptic PNG has 9 x 9' in text
     assert '000002.png' in text
+
+
+@pytest.mark.parametrize(('num', 'message'), [(1, 'the PNG has pixels of segments that have'), (None, 'all .* have')])
+def test_panoptic_segments_without_area(broken: Path, num: int | None, message: str) -> None:
+    """They are in the json, so that nothing is to be added there but their areas."""
+    file = broken / 'annotations' / 'panoptic_train.json'
+    content = json.loads(file.read_text())
+    for entry in content['annotations']:
+        for segment in entry['segments_info'][:num]:
+            segment['area'] = 0
+    file.write_text(json.dumps(content))
+    (problem,) = check_split(split_of(broken, 'panoptic')).problems
+    assert re.search(f'{message} area 0 or a box below one pixel', problem) and 'datasets.add_boxes' in problem
+    assert 'disagree' not in problem
+    quick = check_split(split_of(broken, 'panoptic'), read_images=False)
+    assert bool(quick.problems) == (num is None)
 
 
 def test_label_maps(broken: Path) -> None:
