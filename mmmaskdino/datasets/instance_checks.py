@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from mmmaskdino.datasets.annotation_report import AnnotationReport, as_json
+from mmmaskdino.datasets.area_checks import AreaReader
 from mmmaskdino.datasets.coco_checks import unknown_category
-from mmmaskdino.datasets.coco_values import is_id, read_flag, read_number, read_numbers
+from mmmaskdino.datasets.coco_values import TEXTS, is_id, read_flag, read_numbers
 from mmmaskdino.datasets.mask_checks import NEEDED, Fault, Segmentation, is_far_outside, read_segmentation
 
 ANNOTATION_KEYS = ('image_id', 'category_id')
 KEPT, CROWDS = 'are trained on', 'are crowds'
 BOX_FORM = 'bbox must be [x, y, width, height], four finite numbers in pixels'
-TEXTS = 'annotations with numbers in quotes, taken as numbers'
 # The edges of a box and of its mask, which tools round in different ways.
 TOLERANCE_PIXELS, TOLERANCE_SHARE = 2.0, 0.05
 BOX_SHARES = 'boxes look like shares of the image'
@@ -55,6 +55,7 @@ class InstanceChecker:
         self._first: dict[str, dict] = {}  # annotation of each use
         self._seen: set[int] = set()
         self._box_forms = _BoxForms(report)
+        self._areas = AreaReader(report, self._place)
 
     def check(self, annotations: list[dict], drop_unlisted_categories: bool) -> list[dict]:
         """Check all annotations.
@@ -78,6 +79,7 @@ class InstanceChecker:
         self._report_unlisted(unlisted, drop_unlisted_categories)
         self._check_ids(annotations)
         self._box_forms.report_forms()
+        self._areas.mend_small()
         if self.report.num_errors == num_errors_before and not self.report.left_out:
             self._check_what_is_left()
         if not annotations:
@@ -182,7 +184,7 @@ class InstanceChecker:
         read = dict(annotation, bbox=shape.box, iscrowd=flags['iscrowd'])
         if 'ignore' in annotation:
             read['ignore'] = flags['ignore']
-        read['area'] = self._read_area(annotation, shape, image)
+        read['area'] = self._areas.read(read, shape.mask, _size(image))
         if shape.mask is not None:
             read['segmentation'] = shape.mask.value
         elif not self.with_mask:
@@ -271,21 +273,6 @@ class InstanceChecker:
             if mask.from_texts:
                 self.report.warn(TEXTS, self._place(annotation))
         return mask
-
-    def _read_area(self, annotation: dict, shape: _Shape, image: dict) -> float:
-        """Area in pixels; mmdet leaves out what has none, and the metric sorts by it."""
-        area = read_number(annotation.get('area'))
-        if area is not None and area > 0:
-            if area is not annotation['area']:
-                self.report.warn(TEXTS, self._place(annotation))
-            return area
-        _, _, width, height = shape.box
-        source = 'box' if shape.mask is None else 'mask'
-        found = width * height if shape.mask is None else shape.mask.count_pixels(_size(image))
-        if found > 0:
-            kind = f"annotations whose 'area' is missing or not above 0; that of the {source} is taken"
-            self.report.warn(kind, self._place(annotation))
-        return found
 
 
 class _BoxForms:

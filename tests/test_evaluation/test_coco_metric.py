@@ -113,9 +113,12 @@ def with_short_polygon(content):
     content['annotations'][0]['segmentation'].insert(0, [1, 2, 3, 4])
 
 
-def with_area_0(content):
-    for annotation in content['annotations']:
-        annotation['area'] = 0
+def with_area(area):
+    def change(content):
+        for annotation in content['annotations']:
+            annotation['area'] = area
+
+    return change
 
 
 def with_group(content):
@@ -131,7 +134,9 @@ def with_group(content):
         without('id'),
         without('iscrowd', 'area'),
         without('bbox'),
-        with_area_0,
+        with_area(0),
+        with_area(0.1),
+        with_area(1e11),
         with_texts,
         with_short_polygon,
         with_group,

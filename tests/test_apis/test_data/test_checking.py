@@ -215,6 +215,18 @@ def test_text_and_picture(shapes: Path, tmp_path: Path, kind: str) -> None:
         assert picture.width > 1000 and len(picture.convert('L').getcolors()) > 10
 
 
+@pytest.mark.parametrize('area', [1e32, 1e300, 1e-300])
+def test_any_areas_are_drawn(broken: Path, tmp_path: Path, area: float) -> None:
+    file = broken / 'annotations' / 'panoptic_train.json'
+    content = json.loads(file.read_text())
+    for entry in content['annotations']:
+        for segment in entry['segments_info']:
+            segment['area'] = area
+    file.write_text(json.dumps(content))
+    draw_summaries([check_split(split_of(broken, 'panoptic'))], tmp_path / 'a.png')
+    assert (tmp_path / 'a.png').exists()
+
+
 def test_odd_files_of_every_kind(shared_data: Path) -> None:
     """None stops the check, and what training rejects is named."""
     for path in sorted((shared_data / 'odd' / 'cases').glob('*.json')):
