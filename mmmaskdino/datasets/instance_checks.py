@@ -8,7 +8,14 @@ from mmmaskdino.datasets.annotation_report import AnnotationReport, as_json
 from mmmaskdino.datasets.area_checks import AreaReader
 from mmmaskdino.datasets.coco_checks import unknown_category
 from mmmaskdino.datasets.coco_values import TEXTS, is_id, read_flag, read_numbers
-from mmmaskdino.datasets.mask_checks import NEEDED, Fault, Segmentation, is_far_outside, read_segmentation
+from mmmaskdino.datasets.mask_checks import (
+    MAX_COORDINATE,
+    NEEDED,
+    Fault,
+    Segmentation,
+    is_far_outside,
+    read_segmentation,
+)
 
 ANNOTATION_KEYS = ('image_id', 'category_id')
 KEPT, CROWDS = 'are trained on', 'are crowds'
@@ -233,6 +240,11 @@ class InstanceChecker:
                 self.report.warn(TEXTS, self._place(annotation))
             if box[2] < 0 or box[3] < 0:
                 self._fault(annotation, 'width and height of bbox [x, y, width, height] are below 0', as_json(given))
+                return None
+            if max(map(abs, box)) > MAX_COORDINATE:
+                self._fault(
+                    annotation, f'bbox has a value above {MAX_COORDINATE} pixels; correct it', f'got {as_json(given)}'
+                )
                 return None
         if isinstance(mask, Fault):
             if self.with_mask:

@@ -1,12 +1,12 @@
 """Checks of COCO panoptic annotations at start."""
 
-import math
 from collections import Counter
 from collections.abc import Hashable
 from typing import Any
 
 from mmmaskdino.datasets.annotation_report import AnnotationReport, as_json
 from mmmaskdino.datasets.coco_checks import unknown_category
+from mmmaskdino.datasets.coco_values import read_number
 from mmmaskdino.datasets.names import find_file_name_fault
 from mmmaskdino.datasets.panoptic_png import ADD_BOXES, MAX_SEGMENT_ID
 
@@ -170,7 +170,7 @@ def is_left_out(segment: dict) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return not isinstance(value, str) and read_number(value) is not None
 
 
 def _is_whole(value: Any) -> bool:

@@ -39,6 +39,7 @@ def test_sound_annotations(panoptic_content, logged):
         ({'bbox': None}, r'bbox must be \[x, y, width, height\]'),
         ({'area': '25'}, 'area a number, got .* and "25"'),
         ({'area': float('nan')}, 'area a number'),
+        ({'area': 10**400}, 'area a number'),
     ],
 )
 def test_faulty_segments_are_named(panoptic_content, change, message):

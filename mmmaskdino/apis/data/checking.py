@@ -241,7 +241,7 @@ def _count(summary: SplitSummary, labels: dict[int, int], images: dict[Any, dict
 
 def _box_size(box: Any, image: dict) -> list[float]:
     """Root of a box's area as a share of that of its image; nothing for a box that is none."""
-    sides = [read_number(value) or 0 for value in box[2:]] if isinstance(box, (list, tuple)) else []
+    sides = [float(read_number(value) or 0) for value in box[2:]] if isinstance(box, (list, tuple)) else []
     share = math.prod(sides) / (image['width'] * image['height']) if len(sides) == 2 else 0
     return [min(math.sqrt(share), 1.0)] if share > 0 else []
 

@@ -227,6 +227,15 @@ def test_any_areas_are_drawn(broken: Path, tmp_path: Path, area: float) -> None:
     assert (tmp_path / 'a.png').exists()
 
 
+def test_boxes_beyond_all_numbers(broken: Path) -> None:
+    file = broken / 'annotations' / 'instances_train.json'
+    content = json.loads(file.read_text())
+    content['annotations'][0]['bbox'] = [0, 0, 10**200, 10**200]
+    file.write_text(json.dumps(content))
+    (problem,) = check_split(split_of(broken, 'instance')).problems
+    assert 'bbox has a value above' in problem
+
+
 def test_odd_files_of_every_kind(shared_data: Path) -> None:
     """None stops the check, and what training rejects is named."""
     for path in sorted((shared_data / 'odd' / 'cases').glob('*.json')):
