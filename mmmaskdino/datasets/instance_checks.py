@@ -19,6 +19,8 @@ from mmmaskdino.datasets.mask_checks import (
 
 ANNOTATION_KEYS = ('image_id', 'category_id')
 KEPT, CROWDS = 'are trained on', 'are crowds'
+# Published AP counts them; an evaluation that did not could not be compared.
+LEFT_OUT = 'annotations left out of training, but counted in evaluation as by pycocotools'
 BOX_FORM = 'bbox must be [x, y, width, height], four finite numbers in pixels'
 # The edges of a box and of its mask, which tools round in different ways.
 TOLERANCE_PIXELS, TOLERANCE_SHARE = 2.0, 0.05
@@ -138,7 +140,7 @@ class InstanceChecker:
             )
         else:
             what = '; '.join(f'{count} {use}, the first: {first[use]}' for use, count in self._uses.items())
-            self.report.error(f'none of the {num} objects is left to train on or to evaluate: {what}')
+            self.report.error(f'none of the {num} objects is left to train on: {what}')
 
     def _fault(self, annotation: dict, fault: str, got: str = '') -> None:
         image_id = annotation.get('image_id')
@@ -214,13 +216,13 @@ class InstanceChecker:
             return "say 'ignore'"
         if self.with_mask and not shape.mask.has_pixels(_size(image)):
             read['area'] = 0  # with which mmdet leaves it out
-            self.report.warn('annotations left out: the mask has no pixel in the image', self._place(annotation))
+            self.report.warn(f'{LEFT_OUT}: the mask has no pixel in the image', self._place(annotation))
             return 'have a mask without pixels'
         if width < 1 or height < 1:
-            self.report.warn('annotations left out: box below one pixel', self._place(annotation))
+            self.report.warn(f'{LEFT_OUT}: box below one pixel', self._place(annotation))
             return 'have a box below one pixel'
         if min(x + width, image['width']) <= max(x, 0) or min(y + height, image['height']) <= max(y, 0):
-            self.report.warn('annotations left out: box outside the image', self._place(annotation))
+            self.report.warn(f'{LEFT_OUT}: box outside the image', self._place(annotation))
             return 'have a box outside the image'
         if shape.mask is not None and shape.mask.extent and is_far_outside(shape.mask.extent, _size(image)):
             self.report.warn('polygons that reach far outside the image, cut off there', self._place(annotation))

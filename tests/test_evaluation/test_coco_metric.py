@@ -192,6 +192,23 @@ def test_what_says_ignore_is_neither_hit_nor_miss(evaluate):
     assert ignored == evaluate(content) != kept
 
 
+@pytest.mark.parametrize(
+    'changes',
+    [
+        dict(bbox=[4, 4, 0.5, 10]),
+        dict(bbox=[100, 100, 20, 10]),
+        dict(segmentation=[[4, 4, 4.2, 4, 4.2, 4.2]]),
+        dict(segmentation=[[104, 104, 124, 104, 124, 114]], bbox=[104, 104, 20, 10]),
+    ],
+)
+def test_what_is_left_out_of_training_counts_as_in_published_numbers(evaluate, expected, changes):
+    content = make_content()
+    content['annotations'][0].update(changes)
+    found = evaluate(content)
+    assert found == evaluate(content, metric=CocoMetric)
+    assert found['coco/segm_mAP'] < expected['coco/segm_mAP'] or found['coco/bbox_mAP'] < expected['coco/bbox_mAP']
+
+
 def test_what_the_datasets_reject_is_rejected(evaluate):
     content = make_content()
     content['annotations'][3]['segmentation'] = []
