@@ -68,6 +68,7 @@ class LoadCocoPanopticAnnotations(LoadAnnotations):
     - instances: `bbox`, `bbox_label`, `ignore_flag` of each thing that is no crowd
     - segments_info: `id`, `category` (label), `is_thing` (False for stuff and for crowds) of each segment; its things
       are in the order of the instances
+    - segments_left_out (optional): ids of the segments that the json gives no area
 
     Added Keys:
 

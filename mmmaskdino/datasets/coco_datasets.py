@@ -20,7 +20,7 @@ from mmmaskdino.datasets.annotation_report import AnnotationReport
 from mmmaskdino.datasets.checked_dataset import CheckedDatasetMixin, iterate_transforms
 from mmmaskdino.datasets.instance_checks import InstanceChecker
 from mmmaskdino.datasets.names import find_file_name_fault, report_missing_files
-from mmmaskdino.datasets.panoptic_checks import PanopticChecker, check_thing_order
+from mmmaskdino.datasets.panoptic_checks import PanopticChecker, check_thing_order, is_left_out
 from mmmaskdino.datasets.pipelines import replace_step
 
 
@@ -159,9 +159,12 @@ class CheckedCocoPanopticDataset(CheckedDatasetMixin, CocoPanopticDataset):
             raw_data_info: `raw_img_info`, with `segm_file` if there are annotations, and `raw_ann_info`.
 
         Returns:
-            mmdet's entry: `img_path`, `img_id`, `seg_map_path`, `height`, `width`, `instances`, `segments_info`.
+            mmdet's entry: `img_path`, `img_id`, `seg_map_path`, `height`, `width`, `instances`, `segments_info`; and
+            where there are any, `segments_left_out`, the ids of the segments that have no area.
         """
         data_info = super().parse_data_info(raw_data_info)
+        if left_out := [segment['id'] for segment in raw_data_info['raw_ann_info'] if is_left_out(segment)]:
+            data_info['segments_left_out'] = left_out
         segm_file = raw_data_info['raw_img_info'].get('segm_file')
         data_info['seg_map_path'] = segm_file and osp.join(self.data_prefix['seg'], segm_file)
         return data_info

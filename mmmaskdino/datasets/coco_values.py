@@ -4,6 +4,7 @@ import math
 import re
 from typing import Any
 
+TEXTS = 'annotations with numbers in quotes, taken as numbers'
 FLAGS = {'0': 0, '1': 1, 'false': 0, 'true': 1, 'no': 0, 'yes': 1, '': 0}
 
 

@@ -5,14 +5,23 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from mmmaskdino.datasets.annotation_report import AnnotationReport, as_json
+from mmmaskdino.datasets.area_checks import AreaReader
 from mmmaskdino.datasets.coco_checks import unknown_category
-from mmmaskdino.datasets.coco_values import is_id, read_flag, read_number, read_numbers
-from mmmaskdino.datasets.mask_checks import NEEDED, Fault, Segmentation, is_far_outside, read_segmentation
+from mmmaskdino.datasets.coco_values import TEXTS, is_id, read_flag, read_numbers
+from mmmaskdino.datasets.mask_checks import (
+    MAX_COORDINATE,
+    NEEDED,
+    Fault,
+    Segmentation,
+    is_far_outside,
+    read_segmentation,
+)
 
 ANNOTATION_KEYS = ('image_id', 'category_id')
 KEPT, CROWDS = 'are trained on', 'are crowds'
+# Published AP counts them; an evaluation that did not could not be compared.
+LEFT_OUT = 'annotations left out of training, but counted in evaluation as by pycocotools'
 BOX_FORM = 'bbox must be [x, y, width, height], four finite numbers in pixels'
-TEXTS = 'annotations with numbers in quotes, taken as numbers'
 # The edges of a box and of its mask, which tools round in different ways.
 TOLERANCE_PIXELS, TOLERANCE_SHARE = 2.0, 0.05
 BOX_SHARES = 'boxes look like shares of the image'
@@ -55,6 +64,7 @@ class InstanceChecker:
         self._first: dict[str, dict] = {}  # annotation of each use
         self._seen: set[int] = set()
         self._box_forms = _BoxForms(report)
+        self._areas = AreaReader(report, self._place)
 
     def check(self, annotations: list[dict], drop_unlisted_categories: bool) -> list[dict]:
         """Check all annotations.
@@ -78,6 +88,7 @@ class InstanceChecker:
         self._report_unlisted(unlisted, drop_unlisted_categories)
         self._check_ids(annotations)
         self._box_forms.report_forms()
+        self._areas.mend_small()
         if self.report.num_errors == num_errors_before and not self.report.left_out:
             self._check_what_is_left()
         if not annotations:
@@ -129,7 +140,7 @@ class InstanceChecker:
             )
         else:
             what = '; '.join(f'{count} {use}, the first: {first[use]}' for use, count in self._uses.items())
-            self.report.error(f'none of the {num} objects is left to train on or to evaluate: {what}')
+            self.report.error(f'none of the {num} objects is left to train on: {what}')
 
     def _fault(self, annotation: dict, fault: str, got: str = '') -> None:
         image_id = annotation.get('image_id')
@@ -182,7 +193,7 @@ class InstanceChecker:
         read = dict(annotation, bbox=shape.box, iscrowd=flags['iscrowd'])
         if 'ignore' in annotation:
             read['ignore'] = flags['ignore']
-        read['area'] = self._read_area(annotation, shape, image)
+        read['area'] = self._areas.read(read, shape.mask, _size(image))
         if shape.mask is not None:
             read['segmentation'] = shape.mask.value
         elif not self.with_mask:
@@ -205,13 +216,13 @@ class InstanceChecker:
             return "say 'ignore'"
         if self.with_mask and not shape.mask.has_pixels(_size(image)):
             read['area'] = 0  # with which mmdet leaves it out
-            self.report.warn('annotations left out: the mask has no pixel in the image', self._place(annotation))
+            self.report.warn(f'{LEFT_OUT}: the mask has no pixel in the image', self._place(annotation))
             return 'have a mask without pixels'
         if width < 1 or height < 1:
-            self.report.warn('annotations left out: box below one pixel', self._place(annotation))
+            self.report.warn(f'{LEFT_OUT}: box below one pixel', self._place(annotation))
             return 'have a box below one pixel'
         if min(x + width, image['width']) <= max(x, 0) or min(y + height, image['height']) <= max(y, 0):
-            self.report.warn('annotations left out: box outside the image', self._place(annotation))
+            self.report.warn(f'{LEFT_OUT}: box outside the image', self._place(annotation))
             return 'have a box outside the image'
         if shape.mask is not None and shape.mask.extent and is_far_outside(shape.mask.extent, _size(image)):
             self.report.warn('polygons that reach far outside the image, cut off there', self._place(annotation))
@@ -231,6 +242,11 @@ class InstanceChecker:
                 self.report.warn(TEXTS, self._place(annotation))
             if box[2] < 0 or box[3] < 0:
                 self._fault(annotation, 'width and height of bbox [x, y, width, height] are below 0', as_json(given))
+                return None
+            if max(map(abs, box)) > MAX_COORDINATE:
+                self._fault(
+                    annotation, f'bbox has a value above {MAX_COORDINATE} pixels; correct it', f'got {as_json(given)}'
+                )
                 return None
         if isinstance(mask, Fault):
             if self.with_mask:
@@ -271,21 +287,6 @@ class InstanceChecker:
             if mask.from_texts:
                 self.report.warn(TEXTS, self._place(annotation))
         return mask
-
-    def _read_area(self, annotation: dict, shape: _Shape, image: dict) -> float:
-        """Area in pixels; mmdet leaves out what has none, and the metric sorts by it."""
-        area = read_number(annotation.get('area'))
-        if area is not None and area > 0:
-            if area is not annotation['area']:
-                self.report.warn(TEXTS, self._place(annotation))
-            return area
-        _, _, width, height = shape.box
-        source = 'box' if shape.mask is None else 'mask'
-        found = width * height if shape.mask is None else shape.mask.count_pixels(_size(image))
-        if found > 0:
-            kind = f"annotations whose 'area' is missing or not above 0; that of the {source} is taken"
-            self.report.warn(kind, self._place(annotation))
-        return found
 
 
 class _BoxForms:

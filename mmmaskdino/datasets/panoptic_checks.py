@@ -1,14 +1,14 @@
 """Checks of COCO panoptic annotations at start."""
 
-import math
 from collections import Counter
 from collections.abc import Hashable
 from typing import Any
 
 from mmmaskdino.datasets.annotation_report import AnnotationReport, as_json
 from mmmaskdino.datasets.coco_checks import unknown_category
+from mmmaskdino.datasets.coco_values import read_number
 from mmmaskdino.datasets.names import find_file_name_fault
-from mmmaskdino.datasets.panoptic_png import MAX_SEGMENT_ID
+from mmmaskdino.datasets.panoptic_png import ADD_BOXES, MAX_SEGMENT_ID
 
 # A panoptic result is label + instance * 1000: mmdet's INSTANCE_OFFSET, whose import takes seconds.
 MAX_CLASSES = 999
@@ -70,6 +70,7 @@ class PanopticChecker:
         self.report = report
         self.faulty_images: set[Hashable] = set()
         """Ids of the images whose entry has a fault."""
+        self._left_out: list[str] = []  # places of the segments that mmdet leaves out
 
     def check(self, entries: list[dict]) -> None:
         """Check all entries; each image must have exactly one.
@@ -78,6 +79,7 @@ class PanopticChecker:
             entries: One per image: `image_id`, `file_name` (of the PNG) and `segments_info`, a list of `id`,
                 `category_id`, `bbox` and `area`.
         """
+        num_errors_before = self.report.num_errors
         self.report.totals.update(entries=len(entries), segments=0)
         self.report.totals.setdefault('images', len(self.images))
         for entry in entries:
@@ -90,6 +92,17 @@ class PanopticChecker:
                 self._note(
                     "needs one entry in 'annotations'", place, f'got {counts[image_id]}', image_id, image_id, 'images'
                 )
+        if self.report.num_errors == num_errors_before and not self.report.left_out:
+            self._check_what_is_left()
+
+    def _check_what_is_left(self) -> None:
+        """Shares of the image in the place of pixels, or areas that were never computed, leave nothing to train on."""
+        if self._left_out and len(self._left_out) == self.report.totals['segments']:
+            self.report.error(
+                f'all {len(self._left_out)} segments have area 0 or a box below one pixel, so that none is left to '
+                f'train on, the first: {self._left_out[0]}; {ADD_BOXES}'
+            )
+            self.faulty_images.update(self.images)
 
     def _note(self, fault: str, place: str, got: str, label: Any, image_id: Hashable, kind: str) -> None:
         self.report.fault(fault, place, got, label, [image_id], kind)
@@ -128,8 +141,8 @@ class PanopticChecker:
 
         missing = [key for key in SEGMENT_KEYS if key not in segment]
         if missing:
-            computed = '; both can be computed from the PNGs: mmmaskdino.datasets.add_boxes'
-            note(f'the key(s) {missing} are missing{computed * (set(missing) <= {"bbox", "area"})}')
+            computed = f'; {ADD_BOXES}' if set(missing) <= {'bbox', 'area'} else ''
+            note(f'the key(s) {missing} are missing{computed}')
             return
         segment_id, category = segment['id'], _hashable(segment['category_id'])
         if not _is_whole(segment_id) or not 0 < segment_id <= MAX_SEGMENT_ID:
@@ -148,6 +161,7 @@ class PanopticChecker:
         elif is_left_out(segment):
             # Should the PNG have pixels of it all the same, loading the PNG raises.
             self.report.warn('segments left out: area 0 or box below one pixel', place)
+            self._left_out.append(place)
 
 
 def is_left_out(segment: dict) -> bool:
@@ -156,7 +170,7 @@ def is_left_out(segment: dict) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return not isinstance(value, str) and read_number(value) is not None
 
 
 def _is_whole(value: Any) -> bool:

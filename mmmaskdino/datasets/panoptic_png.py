@@ -16,6 +16,7 @@ from mmmaskdino.datasets.coco_checks import read_json
 from mmmaskdino.datasets.files import DataError, check_num_pixels, read_file
 
 MAX_SEGMENT_ID = 256**3 - 1
+ADD_BOXES = 'bbox and area can be computed from the PNGs: mmmaskdino.datasets.add_boxes'
 
 
 def rgb_to_ids(rgb: np.ndarray) -> np.ndarray:
@@ -94,7 +95,8 @@ def read_segment_map(results: Mapping[str, Any], backend_args: dict | None = Non
     """Read the PNG and number its segments as the json does.
 
     Args:
-        results: With `seg_map_path`, `ori_shape`, `img_path` and `segments_info`.
+        results: With `seg_map_path`, `ori_shape`, `img_path`, `segments_info` and, optionally, `segments_left_out`, the
+            ids of segments of the json that are not in `segments_info` for want of an area.
         backend_args: Arguments of mmengine's file backend.
 
     Returns:
@@ -123,6 +125,11 @@ def _check_ids(ids: np.ndarray, segment_map: np.ndarray, segment_ids: np.ndarray
     num_pixels = np.bincount(segment_map.ravel(), minlength=len(segment_ids) + 1)[1:]
     only_json = segment_ids[num_pixels == 0].tolist()
     only_png = np.unique(ids[(segment_map == 0) & (ids != 0)]).tolist()
+    if wrong := sorted(set(only_png).intersection(results.get('segments_left_out', ()))):
+        raise DataError(
+            f'{results["seg_map_path"]}: the PNG has pixels of segments that have area 0 or a box below one pixel in '
+            f'segments_info (image {results["img_path"]}): {wrong}; {ADD_BOXES}'
+        )
     if only_json or only_png:
         raise DataError(
             f'{results["seg_map_path"]}: the segment ids of the PNG and of segments_info (image '

@@ -17,8 +17,10 @@ from mmmaskdino.datasets.instance_checks import InstanceChecker
 class CheckedCocoMetric(CocoMetric):
     """mmdet's `CocoMetric` that reads the annotation file as the datasets of this package do.
 
-    So it evaluates what they accept, and rejects what they reject. pycocotools has its own reading of a file: it never
-    counts the annotation id 0 as found and takes no texts as ids (annotations are numbered here), counts what says
+    So it reads what they accept, and rejects what they reject. Objects that they accept but leave out of training (a
+    mask without pixels, a box below one pixel or outside the image) count, as in published AP: a model that does not
+    find them misses them, and `data check` names them. pycocotools has its own reading of a file: it never counts
+    the annotation id 0 as found and takes no texts as ids (annotations are numbered here), counts what says
     'ignore' (here such objects are neither hits nor misses, like crowds), and mmdet finds the classes by the order of
     the categories (here by their names; `classwise` names them rightly in any order, too).
 

@@ -244,7 +244,7 @@ def test_pixels_of_a_segment_that_claims_none_are_an_error(write_dataset, panopt
     panoptic_content['annotations'][0]['segments_info'][1]['area'] = 0
     dataset = build_panoptic(write_dataset(panoptic_content))
     assert 'segment 300' in logged[0]
-    with pytest.raises(DataError, match=r'only in the PNG \[300\]'):
+    with pytest.raises(DataError, match=r'a\.png: the PNG has pixels of segments .*: \[300\]; .*add_boxes'):
         dataset[0]
 
 

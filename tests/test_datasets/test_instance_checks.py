@@ -4,7 +4,7 @@ import pytest
 
 from mmmaskdino.datasets.annotation_report import AnnotationReport
 from mmmaskdino.datasets.files import DataError
-from mmmaskdino.datasets.instance_checks import InstanceChecker
+from mmmaskdino.datasets.instance_checks import LEFT_OUT, InstanceChecker
 
 SQUARE = [2, 3, 12, 3, 12, 11, 2, 11]  # of the first annotation: 10 x 8 pixels
 RLE = {'size': [20, 30], 'counts': [43, 8] + [12, 8] * 9 + [369]}  # the same pixels
@@ -134,6 +134,15 @@ def test_missing_keys(instance_content, missing, named):
     assert expected in error_of(report)
 
 
+@pytest.mark.parametrize('value', [100_001, -1e200, 10**200])
+@pytest.mark.parametrize('with_mask', [True, False])
+def test_boxes_beyond_all_images(change, value, with_mask):
+    """Python has no fractions of such integers."""
+    report, _, _ = change({'bbox': [value, 3, abs(value), abs(value)]}, with_mask=with_mask)
+    assert report.num_errors == 1
+    assert 'bbox has a value above 100000 pixels; correct it, got [' in error_of(report)
+
+
 @pytest.mark.parametrize('box', [None, [], [0, 0, 0, 0], 'missing'])
 @pytest.mark.parametrize('segmentation', [[SQUARE], RLE])
 def test_a_missing_box_is_that_of_the_mask(change, instance_content, box, segmentation):
@@ -187,7 +196,7 @@ def test_numbers_in_quotes_are_taken(change):
 @pytest.mark.parametrize(
     ('changes', 'message'),
     [
-        ({'bbox': [40, 3, 5, 5]}, 'box outside the image'),
+        ({'bbox': [40, 3, 5, 5]}, 'left out of training, but counted in evaluation as by pycocotools: box outside the'),
         ({'bbox': [2, -9, 5, 9]}, 'box outside the image'),
         ({'bbox': [2, 3, 0.5, 7]}, 'below one pixel'),
         ({'ignore': 1}, "say 'ignore'"),
@@ -218,7 +227,7 @@ def test_masks_without_pixels(change, segmentation):
     """Lines, points, masks outside the image: with masks they are nothing to train on, with boxes alone they are."""
     report, read, remarks = change({'segmentation': segmentation})
     assert report.num_errors == 0 and read['area'] == 0
-    assert 'annotations left out: the mask has no pixel in the image' in remarks
+    assert f'{LEFT_OUT}: the mask has no pixel in the image' in remarks
     assert change({}, with_mask=False)[1]['area'] == 80
 
 

@@ -39,6 +39,7 @@ def test_sound_annotations(panoptic_content, logged):
         ({'bbox': None}, r'bbox must be \[x, y, width, height\]'),
         ({'area': '25'}, 'area a number, got .* and "25"'),
         ({'area': float('nan')}, 'area a number'),
+        ({'area': 10**400}, 'area a number'),
     ],
 )
 def test_faulty_segments_are_named(panoptic_content, change, message):
@@ -88,6 +89,20 @@ def test_segment_without_pixels_is_warned_of(panoptic_content, logged):
     report.raise_errors()
     report.log_warnings()
     assert 'segments left out: area 0 or box below one pixel: 1 (segment 300' in logged[0]
+
+
+@pytest.mark.parametrize('change', [{'area': 0}, {'area': -1}, {'bbox': [0.1, 0.2, 0.5, 0.5]}])
+def test_segments_that_are_all_left_out_are_an_error(panoptic_content, change):
+    (entry,) = panoptic_content['annotations']
+    images = {image['id']: image for image in panoptic_content['images']}
+    for segment in entry['segments_info']:
+        segment.update(change)
+    report = AnnotationReport('x.json')
+    checker = PanopticChecker(images, {5: 'cup', 3: 'cat', 90: 'wall'}, [5, 3, 90], report)
+    checker.check([entry])
+    with pytest.raises(DataError, match=r'all 4 segments have area 0 or .*segment 70000, .*datasets\.add_boxes'):
+        report.raise_errors()
+    assert report.num_errors == 1 and checker.faulty_images == {7}
 
 
 @pytest.mark.parametrize(

@@ -113,9 +113,12 @@ def with_short_polygon(content):
     content['annotations'][0]['segmentation'].insert(0, [1, 2, 3, 4])
 
 
-def with_area_0(content):
-    for annotation in content['annotations']:
-        annotation['area'] = 0
+def with_area(area):
+    def change(content):
+        for annotation in content['annotations']:
+            annotation['area'] = area
+
+    return change
 
 
 def with_group(content):
@@ -131,7 +134,9 @@ def with_group(content):
         without('id'),
         without('iscrowd', 'area'),
         without('bbox'),
-        with_area_0,
+        with_area(0),
+        with_area(0.1),
+        with_area(1e11),
         with_texts,
         with_short_polygon,
         with_group,
@@ -185,6 +190,23 @@ def test_what_says_ignore_is_neither_hit_nor_miss(evaluate):
         if annotation.pop('ignore', 0):
             annotation['iscrowd'] = 1
     assert ignored == evaluate(content) != kept
+
+
+@pytest.mark.parametrize(
+    'changes',
+    [
+        dict(bbox=[4, 4, 0.5, 10]),
+        dict(bbox=[100, 100, 20, 10]),
+        dict(segmentation=[[4, 4, 4.2, 4, 4.2, 4.2]]),
+        dict(segmentation=[[104, 104, 124, 104, 124, 114]], bbox=[104, 104, 20, 10]),
+    ],
+)
+def test_what_is_left_out_of_training_counts_as_in_published_numbers(evaluate, expected, changes):
+    content = make_content()
+    content['annotations'][0].update(changes)
+    found = evaluate(content)
+    assert found == evaluate(content, metric=CocoMetric)
+    assert found['coco/segm_mAP'] < expected['coco/segm_mAP'] or found['coco/bbox_mAP'] < expected['coco/bbox_mAP']
 
 
 def test_what_the_datasets_reject_is_rejected(evaluate):

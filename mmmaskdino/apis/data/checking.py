@@ -194,9 +194,10 @@ class _PngCheck:
         segments = entry.get('segments_info')
         if segments is None or not os.path.exists(self._folder / entry['file_name']):
             return  # reported already
-        segments = [segment for segment in segments if not is_left_out(segment)]
+        kept = [segment for segment in segments if not is_left_out(segment)]
+        left_out = [segment['id'] for segment in segments if is_left_out(segment)]
         paths = dict(img_path=path, seg_map_path=str(self._folder / entry['file_name']))
-        read_segment_map(dict(**paths, ori_shape=shape, segments_info=segments))
+        read_segment_map(dict(**paths, ori_shape=shape, segments_info=kept, segments_left_out=left_out))
 
 
 def _read_coco(summary: SplitSummary, report: AnnotationReport) -> tuple[dict, dict[Any, dict | None]]:
@@ -240,7 +241,7 @@ def _count(summary: SplitSummary, labels: dict[int, int], images: dict[Any, dict
 
 def _box_size(box: Any, image: dict) -> list[float]:
     """Root of a box's area as a share of that of its image; nothing for a box that is none."""
-    sides = [read_number(value) or 0 for value in box[2:]] if isinstance(box, (list, tuple)) else []
+    sides = [float(read_number(value) or 0) for value in box[2:]] if isinstance(box, (list, tuple)) else []
     share = math.prod(sides) / (image['width'] * image['height']) if len(sides) == 2 else 0
     return [min(math.sqrt(share), 1.0)] if share > 0 else []
 

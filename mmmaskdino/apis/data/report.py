@@ -59,7 +59,8 @@ def draw_summaries(summaries: Sequence[SplitSummary], path: Path) -> None:
         counts = Counter(summary.objects_per_image)
         row[2].bar(list(counts), list(counts.values()))
         row[2].set(title='objects per image', xlabel='objects', ylabel='images')
-        row[3].hist(np.sqrt(summary.areas), bins=40)
+        roots = np.sqrt(summary.areas)
+        row[3].hist(roots, bins=np.linspace(0, roots.max(initial=1), 41))  # a number of bins fails beyond 1e15
         row[3].set(title='sizes of objects', xlabel='root of the area in pixels', ylabel='objects')
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=80)

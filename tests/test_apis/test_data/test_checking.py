@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -170,6 +171,22 @@ def test_panoptic_pngs_are_read(broken: Path) -> None:
     assert '000002.png' in text
 
 
+@pytest.mark.parametrize(('num', 'message'), [(1, 'the PNG has pixels of segments that have'), (None, 'all .* have')])
+def test_panoptic_segments_without_area(broken: Path, num: int | None, message: str) -> None:
+    """They are in the json, so that nothing is to be added there but their areas."""
+    file = broken / 'annotations' / 'panoptic_train.json'
+    content = json.loads(file.read_text())
+    for entry in content['annotations']:
+        for segment in entry['segments_info'][:num]:
+            segment['area'] = 0
+    file.write_text(json.dumps(content))
+    (problem,) = check_split(split_of(broken, 'panoptic')).problems
+    assert re.search(f'{message} area 0 or a box below one pixel', problem) and 'datasets.add_boxes' in problem
+    assert 'disagree' not in problem
+    quick = check_split(split_of(broken, 'panoptic'), read_images=False)
+    assert bool(quick.problems) == (num is None)
+
+
 def test_label_maps(broken: Path) -> None:
     folder = broken / 'annotations' / 'semantic_train'
     Image.fromarray(np.full((64, 64), 77, np.uint8)).save(folder / '000000.png')
@@ -196,6 +213,27 @@ def test_text_and_picture(shapes: Path, tmp_path: Path, kind: str) -> None:
     draw_summaries(summaries, tmp_path / 'deep' / 'a.png')
     with Image.open(tmp_path / 'deep' / 'a.png') as picture:
         assert picture.width > 1000 and len(picture.convert('L').getcolors()) > 10
+
+
+@pytest.mark.parametrize('area', [1e32, 1e300, 1e-300])
+def test_any_areas_are_drawn(broken: Path, tmp_path: Path, area: float) -> None:
+    file = broken / 'annotations' / 'panoptic_train.json'
+    content = json.loads(file.read_text())
+    for entry in content['annotations']:
+        for segment in entry['segments_info']:
+            segment['area'] = area
+    file.write_text(json.dumps(content))
+    draw_summaries([check_split(split_of(broken, 'panoptic'))], tmp_path / 'a.png')
+    assert (tmp_path / 'a.png').exists()
+
+
+def test_boxes_beyond_all_numbers(broken: Path) -> None:
+    file = broken / 'annotations' / 'instances_train.json'
+    content = json.loads(file.read_text())
+    content['annotations'][0]['bbox'] = [0, 0, 10**200, 10**200]
+    file.write_text(json.dumps(content))
+    (problem,) = check_split(split_of(broken, 'instance')).problems
+    assert 'bbox has a value above' in problem
 
 
 def test_odd_files_of_every_kind(shared_data: Path) -> None:
