@@ -9,7 +9,6 @@ from mmmaskdino.datasets.area_checks import AreaReader
 from mmmaskdino.datasets.coco_checks import unknown_category
 from mmmaskdino.datasets.coco_values import TEXTS, is_id, read_flag, read_numbers
 from mmmaskdino.datasets.mask_checks import (
-    MAX_COORDINATE,
     NEEDED,
     Fault,
     Segmentation,
@@ -21,6 +20,7 @@ ANNOTATION_KEYS = ('image_id', 'category_id')
 KEPT, CROWDS = 'are trained on', 'are crowds'
 # Published AP counts them; an evaluation that did not could not be compared.
 LEFT_OUT = 'annotations left out of training, but counted in evaluation as by pycocotools'
+MAX_VALUE = 10**9  # of a box; what is computed from larger ones need be no number any more
 BOX_FORM = 'bbox must be [x, y, width, height], four finite numbers in pixels'
 # The edges of a box and of its mask, which tools round in different ways.
 TOLERANCE_PIXELS, TOLERANCE_SHARE = 2.0, 0.05
@@ -243,10 +243,8 @@ class InstanceChecker:
             if box[2] < 0 or box[3] < 0:
                 self._fault(annotation, 'width and height of bbox [x, y, width, height] are below 0', as_json(given))
                 return None
-            if max(map(abs, box)) > MAX_COORDINATE:
-                self._fault(
-                    annotation, f'bbox has a value above {MAX_COORDINATE} pixels; correct it', f'got {as_json(given)}'
-                )
+            if max(map(abs, box)) > MAX_VALUE:
+                self._fault(annotation, f'bbox has a value above {MAX_VALUE}; correct it', f'got {as_json(given)}')
                 return None
         if isinstance(mask, Fault):
             if self.with_mask:
