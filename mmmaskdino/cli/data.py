@@ -131,6 +131,7 @@ def report(args: argparse.Namespace) -> int:
 def divide(args: argparse.Namespace) -> int:
     """Write the two annotation files and say what is in them."""
     from mmmaskdino.apis.data import divide_annotations, find_splits
+    from mmmaskdino.plain_text import printable
 
     splits = find_splits(args.path, args.kind)
     if len(splits) > 1:
@@ -138,6 +139,8 @@ def divide(args: argparse.Namespace) -> int:
         raise ValueError(f'{args.path} has {len(splits)} parts ({names}); give the annotation file to divide')
     (summary,) = _summaries(args, splits, read_images=False)
     print()
+    for note in summary.split.notes:
+        print(f'note: {printable(note)}')
     for part in divide_annotations(summary, args.val_share, args.seed, args.out, args.overwrite):
         print(f'wrote {part.path}: {part.num_images} images, {part.num_objects} objects')
         if part.missing_classes:

@@ -23,6 +23,7 @@ ANNOTATION_KEYS = (b'"shapes"', b'"regions"', b'"annotations"', b'"images"', b'"
 MAX_SHOWN = 5  # files that a message names
 MAX_DEPTH = 3  # of the folders that are looked into
 SPLIT_OF = 'split_of'  # in a file's info: the annotation file that it is a part of, relative to its folder
+PNGS_IN = 'pngs_in'  # in a file's info: the folder of its panoptic PNGs, relative to its own
 
 
 class Split(NamedTuple):
@@ -201,9 +202,15 @@ def _coco_kind(path: Path) -> str | None:
 
 def _whole_file(path: Path) -> Path | None:
     """The annotation file that this one is a part of."""
+    whole = _recorded_path(path, SPLIT_OF)
+    return whole and whole.resolve()
+
+
+def _recorded_path(path: Path, key: str) -> Path | None:
+    """A path that an annotation file has in its info, relative to its folder."""
     info = read_json(path).get('info')
-    whole = info.get(SPLIT_OF) if isinstance(info, dict) else None
-    return (path.parent / whole).resolve() if isinstance(whole, str) else None
+    recorded = info.get(key) if isinstance(info, dict) else None
+    return path.parent / recorded if isinstance(recorded, str) else None
 
 
 def _coco_split(root: Path, path: Path, folders: list[Path]) -> Split:
@@ -215,24 +222,30 @@ def _coco_split(root: Path, path: Path, folders: list[Path]) -> Split:
     image_names = _file_names(content['images'])
     seg_dir = None
     if kind == 'panoptic':
-        beside = path.with_suffix('')  # COCO's place
-        png_names = _file_names(content['annotations'])
-        seg_dir = beside if beside.is_dir() else next(iter(_holders(folders, png_names, name)), beside)
+        seg_dir = _png_folder(path, folders, _file_names(content['annotations']), name)
     others = [folder for folder in folders if folder != seg_dir]
-    image_dir, notes = _image_folder(path, content, others, image_names, name)
+    image_dir, notes = _image_folder(path, others, image_names, name)
     relative = [None if p is None else _relative(p, root) for p in (image_dir or root, path, seg_dir)]
     return Split(kind, name or path.stem.lower(), root, *relative, notes=notes)
 
 
+def _png_folder(path: Path, folders: list[Path], names: list[str], split: str | None) -> Path:
+    """The folder of the PNGs of a panoptic file; COCO's place if there is none."""
+    known = _recorded_path(path, PNGS_IN)
+    if known and _holders([known], names, path, split):
+        return known
+    beside = path.with_suffix('')
+    return beside if beside.is_dir() else next(iter(_holders(folders, names, path, split)), beside)
+
+
 def _image_folder(
-    path: Path, content: dict, folders: list[Path], names: list[str], split: str | None
+    path: Path, folders: list[Path], names: list[str], split: str | None
 ) -> tuple[Path | None, tuple[str, ...]]:
     """The folder of the images of an annotation file, and what else it might have been."""
-    info = content.get('info')
-    known = info.get(IMAGES_IN) if isinstance(info, dict) else None
-    if isinstance(known, str) and _holders([path.parent / known], names, split):
-        return path.parent / known, ()
-    holders = _holders(folders, names, split)
+    known = _recorded_path(path, IMAGES_IN)
+    if known and _holders([known], names, path, split):
+        return known, ()
+    holders = _holders(folders, names, path, split)
     sound = [folder for folder in holders if not is_drawn(folder / names[0])]
     if not sound:
         drawn = f'the images in {holders[0]} have results drawn on them, and there are no others' if holders else ''
@@ -251,15 +264,23 @@ def _file_names(entries: Any) -> list[str]:
     return [str(entry['file_name']) for entry in entries if isinstance(entry, dict) and 'file_name' in entry]
 
 
-def _holders(folders: Iterable[Path], names: list[str], split: str | None) -> list[Path]:
-    """The folders that have most of some of the files, or else files of nearly these names; the likeliest first."""
+def _holders(folders: Iterable[Path], names: list[str], path: Path, split: str | None) -> list[Path]:
+    """The folders that have most of some of the files, or else files of nearly these names; the likeliest first.
+
+    Those of another dataset, which are farther from the annotation file, come after its own.
+    """
+
+    def unlikeliness(folder: Path) -> tuple:
+        steps_up = _relative(folder, path.parent).split('/').count('..')
+        return max(steps_up, 1), split_name(folder.name) != split, len(folder.parts)
+
     sample = names[:: max(1, len(names) // 20)]
     for is_there in (os.path.isfile, find_likely_file):
         counts = {folder: sum(bool(is_there(f'{folder}/{name}')) for name in sample) for folder in folders}
         most = max(counts.values(), default=0)
         if most:
             best = [folder for folder, count in counts.items() if count == most]
-            return sorted(best, key=lambda folder: (split_name(folder.name) != split, len(folder.parts)))
+            return sorted(best, key=unlikeliness)
         sample = sample[:3]  # for these, whole folders are listed
     return []
 
@@ -294,4 +315,4 @@ def _has_images(split: Split) -> bool:
 
 def _has_likely_images(split: Split) -> bool:
     names = _file_names(read_json(split.source)['images'])
-    return bool(_holders([split.root / split.image_dir], names, None))
+    return bool(_holders([split.root / split.image_dir], names, split.source, None))

@@ -256,3 +256,12 @@ def test_a_choice_of_folders_is_said(coco, tmp_path: Path) -> None:
     for found in (find_splits(path), find_splits(tmp_path)):
         assert found[0].image_dir == 'images'
         assert 'taken from' in found[0].notes[0] and 'overlays' in found[0].notes[0]
+
+
+def test_of_several_datasets_each_has_its_own_images(coco, tmp_path: Path) -> None:
+    """Also where the folder of the other one is named as the part."""
+    coco('cats/annotations/train.json', ['a.jpg'], 'cats/train')
+    coco('pets/annotations/instances.json', ['a.jpg'], 'pets/photos/all')
+    coco('dogs/annotations/train.json', ['a.jpg'], 'dogs/photos')
+    for split in find_splits(tmp_path):
+        assert split.image_dir.partition('/')[0] == split.ann_file.partition('/')[0]
