@@ -222,9 +222,11 @@ def _coco_split(root: Path, path: Path, folders: list[Path]) -> Split:
     image_names = _file_names(content['images'])
     seg_dir = None
     if kind == 'panoptic':
-        seg_dir = _png_folder(path, folders, _file_names(content['annotations']), name)
-    others = [folder for folder in folders if folder != seg_dir]
-    image_dir, notes = _image_folder(path, others, image_names, name)
+        png_names = _file_names(content['annotations'])
+        seg_dir = _png_folder(path, folders, png_names, name)
+        if not _has_any(seg_dir, set(image_names) - set(png_names)):
+            folders = [folder for folder in folders if os.path.realpath(folder) != os.path.realpath(seg_dir)]
+    image_dir, notes = _image_folder(path, folders, image_names, name)
     relative = [None if p is None else _relative(p, root) for p in (image_dir or root, path, seg_dir)]
     return Split(kind, name or path.stem.lower(), root, *relative, notes=notes)
 
@@ -309,8 +311,11 @@ def _relative(path: Path, root: Path) -> str:
 
 
 def _has_images(split: Split) -> bool:
-    names = _file_names(read_json(split.source)['images'])
-    return any(os.path.isfile(split.root / split.image_dir / name) for name in names)
+    return _has_any(split.root / split.image_dir, _file_names(read_json(split.source)['images']))
+
+
+def _has_any(folder: Path, names: Iterable[str]) -> bool:
+    return any(os.path.isfile(folder / name) for name in names)
 
 
 def _has_likely_images(split: Split) -> bool:

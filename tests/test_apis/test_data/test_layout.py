@@ -265,3 +265,27 @@ def test_of_several_datasets_each_has_its_own_images(coco, tmp_path: Path) -> No
     coco('dogs/annotations/train.json', ['a.jpg'], 'dogs/photos')
     for split in find_splits(tmp_path):
         assert split.image_dir.partition('/')[0] == split.ann_file.partition('/')[0]
+
+
+@pytest.fixture
+def panoptic(shapes: Path, tmp_path: Path) -> Path:
+    """A panoptic file with its PNGs, without images."""
+    root = tmp_path / 'annotations'
+    shutil.copytree(shapes / 'annotations' / 'panoptic_val', root / 'panoptic_val')
+    return Path(shutil.copy(shapes / 'annotations' / 'panoptic_val.json', root))
+
+
+def test_images_beside_their_pngs(shapes: Path, panoptic: Path, tmp_path: Path) -> None:
+    shutil.copytree(shapes / 'val', tmp_path / 'annotations' / 'panoptic_val', dirs_exist_ok=True)
+    for path in (tmp_path, panoptic):
+        (split,) = find_splits(path)
+        assert not check_split(split).problems and not split.notes
+
+
+def test_pngs_are_not_taken_for_missing_images(panoptic: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor where the folder that was searched has another form of the path."""
+    monkeypatch.chdir(panoptic.parent)
+    for path in (panoptic.parent, Path(panoptic.name)):
+        (split,) = find_splits(path)
+        assert (split.root / split.image_dir).resolve() != panoptic.with_suffix('')
+        assert 'the file is not there' in check_split(split).problems[0]
