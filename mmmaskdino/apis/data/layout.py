@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmmaskdino.datasets import coco_checks
+from mmmaskdino.datasets.annotation_report import AnnotationReport
 from mmmaskdino.datasets.files import DataError, walk
 from mmmaskdino.datasets.names import find_likely_file
 from mmmaskdino.datasets.predicted import IMAGES_IN, is_drawn
@@ -17,6 +19,7 @@ from mmmaskdino.datasets.predicted import IMAGES_IN, is_drawn
 from .label_maps import SPLIT_NAMES, find_label_maps, split_name
 
 KINDS = ('instance', 'panoptic', 'semantic')
+LISTS = ('images', 'annotations', 'categories')  # of a COCO file
 KIND_KEYS = {'bbox', 'segmentation', 'segments_info'}  # of annotations, which tell what they are
 # What files of annotations in other formats have, such as those of labelme and VIA.
 ANNOTATION_KEYS = (b'"shapes"', b'"regions"', b'"annotations"', b'"images"', b'"objects"', b'"labels"')
@@ -181,23 +184,39 @@ def _annotation_files(files: dict[Path, list[str]]) -> tuple[list[Path], list[st
 def _is_meant_as_coco(path: Path) -> bool:
     """Whether a file that is no sound json has parts of a COCO file, or a name of one."""
     content = path.read_bytes()
-    return any(key in content for key in (b'"images"', b'"annotations"', b'"categories"')) or bool(
+    return any(f'"{key}"'.encode() in content for key in LISTS) or bool(
         split_name(path.stem) or 'annotation' in path.stem.lower() or 'instances' in path.stem.lower()
     )
 
 
 def _coco_kind(path: Path) -> str | None:
-    """Kind of an annotation file by its content; None for another json."""
+    """Kind of an annotation file by its content; None for another json.
+
+    Raises:
+        DataError: It is one but for a list that is missing or none.
+    """
     content = read_json(path)
-    if not isinstance(content, dict) or not {'images', 'categories'} <= set(content):
+    if not isinstance(content, dict):
         return None
     annotations = content.get('annotations')
-    if not isinstance(annotations, list):
+    entries = annotations if isinstance(annotations, list) else []
+    keys = Counter(key for entry in entries if isinstance(entry, dict) for key in KIND_KEYS & entry.keys())
+    missing = [key for key in LISTS if key not in content]
+    if missing or not isinstance(annotations, list):
+        if not missing or (len(missing) == 1 and keys):
+            raise DataError(f'{path}: {"; ".join(_list_faults(content))}')
         return None
-    keys = Counter(key for entry in annotations if isinstance(entry, dict) for key in KIND_KEYS & entry.keys())
     if keys['segments_info'] > max(keys['bbox'], keys['segmentation']):
         return 'panoptic'
     return 'instance' if not annotations or keys else None  # entries of another kind are reported with the others
+
+
+def _list_faults(content: Any) -> list[str]:
+    """What a file lacks of the lists of the COCO format."""
+    report = AnnotationReport('')
+    with suppress(DataError):
+        coco_checks.check_lists(content, report, annotations_optional=False)
+    return report.lines()
 
 
 def _whole_file(path: Path) -> Path | None:
@@ -214,10 +233,10 @@ def _recorded_path(path: Path, key: str) -> Path | None:
 
 
 def _coco_split(root: Path, path: Path, folders: list[Path]) -> Split:
-    kind = _coco_kind(path)
+    kind, content = _coco_kind(path), read_json(path)
     if kind is None:
-        raise DataError(f"{path}: not a COCO file of instances or segments ('images', 'annotations', 'categories')")
-    content = read_json(path)
+        faults = _list_faults(content) or [f'no annotation has one of the keys {sorted(KIND_KEYS)}']
+        raise DataError(f'{path}: not a COCO file of instances or segments: {"; ".join(faults)}')
     name = split_name(_relative(path.with_suffix(''), root)) or split_name(path.resolve().parent.name)
     image_names = _file_names(content['images'])
     seg_dir = None
