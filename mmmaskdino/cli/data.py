@@ -150,7 +150,7 @@ def divide(args: argparse.Namespace) -> int:
 
 def write(args: argparse.Namespace) -> int:
     """Write the config and say what to do with it."""
-    from mmmaskdino.apis.data import TrainingPlan, choose_recipe, write_config
+    from mmmaskdino.apis.data import TrainingPlan, choose_recipe, format_remarks, write_config
     from mmmaskdino.plain_text import printable
 
     out = Path(args.out)
@@ -163,9 +163,8 @@ def write(args: argparse.Namespace) -> int:
     kind = next((kind for kind in kinds if any(s.kind == kind for s in splits)), None)
     if kind is None:
         raise ValueError(f'--boxes-only needs instance data, got {splits[0].kind} data in {args.path}')
-    summaries = _summaries(
-        args, [split for split in splits if split.kind == kind], read_images=False, with_masks=not args.boxes_only
-    )
+    chosen = [split for split in splits if split.kind == kind]
+    summaries = _summaries(args, chosen, False, not args.boxes_only, is_whole=len(chosen) == len(splits))
     recipe = choose_recipe(summaries, args.gpus, args.image_size, args.epochs) if args.small else None
     plan = TrainingPlan(
         TrainingPlan.gpu_memory if args.gpu_memory is None else args.gpu_memory,
@@ -180,8 +179,8 @@ def write(args: argparse.Namespace) -> int:
     write_config(summaries, plan, out)
     for reason in recipe.reasons if recipe else ():
         print(f'chosen: {reason}')
-    notes = dict.fromkeys(note for summary in summaries for note in summary.split.notes)
-    for note in [*notes, *_unused_classes(summaries)]:
+    remarks = [f'{summary.split.source}: {line}' for summary in summaries for line in format_remarks(summary)]
+    for note in [*remarks, *_unused_classes(summaries)]:
         print(f'note: {printable(note)}')
     names = {summary.split.name for summary in summaries}
     if not names & {'val', 'test'}:
@@ -229,10 +228,12 @@ def has_gpu() -> bool:
     return Path('/dev/nvidia0').exists() and os.environ.get('CUDA_VISIBLE_DEVICES') not in ('', '-1')
 
 
-def _summaries(args: argparse.Namespace, splits: list, read_images: bool, with_masks: bool = True) -> list:
+def _summaries(
+    args: argparse.Namespace, splits: list, read_images: bool, with_masks: bool = True, is_whole: bool = True
+) -> list:
     listed = args.path / 'classes.txt'
     classes = _read_classes(args.classes or (str(listed) if listed.is_file() else None))
-    return summarise(args.path, splits, classes, read_images, with_masks, args.kind is None)
+    return summarise(args.path, splits, classes, read_images, with_masks, is_whole and args.kind is None)
 
 
 def summarise(
