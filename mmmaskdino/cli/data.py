@@ -231,6 +231,11 @@ def has_gpu() -> bool:
 def _summaries(
     args: argparse.Namespace, splits: list, read_images: bool, with_masks: bool = True, is_whole: bool = True
 ) -> list:
+    if args.classes and not any(split.kind == 'semantic' for split in splits):
+        raise ValueError(
+            f'--classes names the classes of label maps; got {splits[0].kind} data, whose classes are the categories '
+            'of the json. Leave it out; for label maps in the same folder choose --kind semantic'
+        )
     listed = args.path / 'classes.txt'
     classes = _read_classes(args.classes or (str(listed) if listed.is_file() else None))
     return summarise(args.path, splits, classes, read_images, with_masks, is_whole and args.kind is None)
@@ -267,6 +272,8 @@ def _read_classes(text: str | None) -> list[str] | None:
     if text is None:
         return None
     path = Path(text)
+    if path.suffix.lower() == '.txt' and ',' not in text and not path.is_file():
+        raise ValueError(f'--classes {text}: no such file; expected names separated by commas, or a file that is there')
     try:
         lines = path.read_text(encoding='utf-8-sig').splitlines() if path.is_file() else text.split(',')
     except UnicodeDecodeError as error:

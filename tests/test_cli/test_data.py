@@ -119,3 +119,14 @@ def test_remarks_are_printed_with_the_config(edit, capsys):
     (Path(data) / 'annotations' / 'panoptic_train.json').write_text(json.dumps(segments))
     assert main(['data', 'config', data, '--boxes-only', '--out', 'own.py', '--overwrite']) == 0
     assert 'spare.jpg' not in capsys.readouterr().out
+
+
+def test_classes_that_cannot_be_meant(shapes, tmp_path):
+    check = ['data', 'check', str(shapes), '--quick', '--kind']
+    with pytest.raises(SystemExit, match=r'--classes missing\.txt: no such file'):
+        main([*check, 'semantic', '--classes', 'missing.txt'])
+    with pytest.raises(SystemExit, match='--classes names the classes of label maps; got panoptic data'):
+        main([*check, 'panoptic', '--classes', 'a,b'])
+    with pytest.raises(SystemExit, match='got panoptic data.*choose --kind semantic'):
+        main(['data', 'config', str(shapes), '--classes', 'a,b', '--out', str(tmp_path / 'own.py')])
+    assert not (tmp_path / 'own.py').exists()
