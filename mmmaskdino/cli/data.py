@@ -131,6 +131,7 @@ def report(args: argparse.Namespace) -> int:
 def divide(args: argparse.Namespace) -> int:
     """Write the two annotation files and say what is in them."""
     from mmmaskdino.apis.data import divide_annotations, find_splits
+    from mmmaskdino.plain_text import printable
 
     splits = find_splits(args.path, args.kind)
     if len(splits) > 1:
@@ -138,6 +139,8 @@ def divide(args: argparse.Namespace) -> int:
         raise ValueError(f'{args.path} has {len(splits)} parts ({names}); give the annotation file to divide')
     (summary,) = _summaries(args, splits, read_images=False)
     print()
+    for note in summary.split.notes:
+        print(f'note: {printable(note)}')
     for part in divide_annotations(summary, args.val_share, args.seed, args.out, args.overwrite):
         print(f'wrote {part.path}: {part.num_images} images, {part.num_objects} objects')
         if part.missing_classes:
@@ -147,7 +150,7 @@ def divide(args: argparse.Namespace) -> int:
 
 def write(args: argparse.Namespace) -> int:
     """Write the config and say what to do with it."""
-    from mmmaskdino.apis.data import TrainingPlan, choose_recipe, write_config
+    from mmmaskdino.apis.data import TrainingPlan, choose_recipe, format_remarks, write_config
     from mmmaskdino.plain_text import printable
 
     out = Path(args.out)
@@ -160,9 +163,8 @@ def write(args: argparse.Namespace) -> int:
     kind = next((kind for kind in kinds if any(s.kind == kind for s in splits)), None)
     if kind is None:
         raise ValueError(f'--boxes-only needs instance data, got {splits[0].kind} data in {args.path}')
-    summaries = _summaries(
-        args, [split for split in splits if split.kind == kind], read_images=False, with_masks=not args.boxes_only
-    )
+    chosen = [split for split in splits if split.kind == kind]
+    summaries = _summaries(args, chosen, False, not args.boxes_only, is_whole=len(chosen) == len(splits))
     recipe = choose_recipe(summaries, args.gpus, args.image_size, args.epochs) if args.small else None
     plan = TrainingPlan(
         TrainingPlan.gpu_memory if args.gpu_memory is None else args.gpu_memory,
@@ -177,8 +179,8 @@ def write(args: argparse.Namespace) -> int:
     write_config(summaries, plan, out)
     for reason in recipe.reasons if recipe else ():
         print(f'chosen: {reason}')
-    notes = dict.fromkeys(note for summary in summaries for note in summary.split.notes)
-    for note in [*notes, *_unused_classes(summaries)]:
+    remarks = [f'{summary.split.source}: {line}' for summary in summaries for line in format_remarks(summary)]
+    for note in [*remarks, *_unused_classes(summaries)]:
         print(f'note: {printable(note)}')
     names = {summary.split.name for summary in summaries}
     if not names & {'val', 'test'}:
@@ -226,10 +228,17 @@ def has_gpu() -> bool:
     return Path('/dev/nvidia0').exists() and os.environ.get('CUDA_VISIBLE_DEVICES') not in ('', '-1')
 
 
-def _summaries(args: argparse.Namespace, splits: list, read_images: bool, with_masks: bool = True) -> list:
+def _summaries(
+    args: argparse.Namespace, splits: list, read_images: bool, with_masks: bool = True, is_whole: bool = True
+) -> list:
+    if args.classes and not any(split.kind == 'semantic' for split in splits):
+        raise ValueError(
+            f'--classes names the classes of label maps; got {splits[0].kind} data, whose classes are the categories '
+            'of the json. Leave it out; for label maps in the same folder choose --kind semantic'
+        )
     listed = args.path / 'classes.txt'
     classes = _read_classes(args.classes or (str(listed) if listed.is_file() else None))
-    return summarise(args.path, splits, classes, read_images, with_masks, args.kind is None)
+    return summarise(args.path, splits, classes, read_images, with_masks, is_whole and args.kind is None)
 
 
 def summarise(
@@ -263,6 +272,8 @@ def _read_classes(text: str | None) -> list[str] | None:
     if text is None:
         return None
     path = Path(text)
+    if path.suffix.lower() == '.txt' and ',' not in text and not path.is_file():
+        raise ValueError(f'--classes {text}: no such file; expected names separated by commas, or a file that is there')
     try:
         lines = path.read_text(encoding='utf-8-sig').splitlines() if path.is_file() else text.split(',')
     except UnicodeDecodeError as error:

@@ -98,3 +98,35 @@ def test_small_model_and_its_reasons(shapes, tmp_path, capsys, monkeypatch):
 def test_boxes_only_needs_boxes(shapes, tmp_path):
     with pytest.raises(SystemExit, match='--boxes-only needs instance data, got panoptic data'):
         main(['data', 'config', str(shapes), '--kind', 'panoptic', '--boxes-only', '--out', str(tmp_path / 'a.py')])
+
+
+def test_remarks_are_printed_with_the_config(edit, capsys):
+    """What other kinds of data of the folder list is not left out."""
+
+    def drop_all(content, part):
+        if part == 'val':
+            content['annotations'] = []
+
+    data = edit(drop_all)
+    (Path(data) / 'train' / 'spare.jpg').touch()
+    assert main(['data', 'config', data, '--out', 'own.py']) == 0
+    text = capsys.readouterr().out
+    assert 'note: data/annotations/val.json: no annotation at all' in text
+    assert 'that no annotation file lists are left out: 1 (spare.jpg)' in text
+    content = json.loads((Path(data) / 'annotations' / 'train.json').read_text())
+    image = {**content['images'][0], 'file_name': 'spare.jpg'}
+    segments = {**content, 'images': [image], 'annotations': [{'image_id': image['id'], 'segments_info': []}]}
+    (Path(data) / 'annotations' / 'panoptic_train.json').write_text(json.dumps(segments))
+    assert main(['data', 'config', data, '--boxes-only', '--out', 'own.py', '--overwrite']) == 0
+    assert 'spare.jpg' not in capsys.readouterr().out
+
+
+def test_classes_that_cannot_be_meant(shapes, tmp_path):
+    check = ['data', 'check', str(shapes), '--quick', '--kind']
+    with pytest.raises(SystemExit, match=r'--classes missing\.txt: no such file'):
+        main([*check, 'semantic', '--classes', 'missing.txt'])
+    with pytest.raises(SystemExit, match='--classes names the classes of label maps; got panoptic data'):
+        main([*check, 'panoptic', '--classes', 'a,b'])
+    with pytest.raises(SystemExit, match='got panoptic data.*choose --kind semantic'):
+        main(['data', 'config', str(shapes), '--classes', 'a,b', '--out', str(tmp_path / 'own.py')])
+    assert not (tmp_path / 'own.py').exists()

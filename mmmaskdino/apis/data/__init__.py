@@ -4,7 +4,7 @@ from .checking import SplitSummary, check_split
 from .comparison import choose_parts, compare_parts, find_differences, find_doubled_parts, find_unused_classes
 from .config_text import TrainingPlan, write_config
 from .layout import Split, find_splits, name_parts
-from .report import draw_summaries, format_summary
+from .report import draw_summaries, format_remarks, format_summary
 from .small_recipe import SmallRecipe, choose_recipe
 from .splitting import SplitPart, divide_annotations
 
@@ -24,6 +24,7 @@ __all__ = [
     'find_doubled_parts',
     'find_splits',
     'find_unused_classes',
+    'format_remarks',
     'format_summary',
     'name_parts',
     'write_config',

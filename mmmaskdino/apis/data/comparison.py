@@ -157,12 +157,12 @@ def _real_paths(summary: SplitSummary) -> set[str]:
 
 
 def _find_unlisted_images(summaries: Sequence[SplitSummary]) -> None:
-    """Pictures beside the images that no part lists: perhaps a part is missing."""
+    """Pictures beside the images that no json lists: perhaps a part is missing. Others are told with label maps."""
     listed = set().union(*map(_real_paths, summaries)) if summaries else set()
     label_ends = tuple({s.split.seg_suffix for s in summaries if s.split.seg_suffix})
     png_folders = {os.path.realpath(s.split.root / s.split.seg_dir) for s in summaries if s.split.seg_dir}
     seen: set[str] = set()
-    for summary in summaries:
+    for summary in (s for s in summaries if s.split.kind != 'semantic'):
         for folder in sorted({os.path.dirname(path) for path in _real_paths(summary)} - seen - png_folders):
             seen.add(folder)
             for name in sorted(os.listdir(folder)) if os.path.isdir(folder) else ():
@@ -197,5 +197,9 @@ def _judge_labels(parts: Sequence[SplitSummary]) -> None:
     for part in parts:
         if fault:
             part.problems.append(fault)
-        elif unused and found:
+            continue
+        if unused and found:
             part.remarks['classes of which no part has a pixel'] = unused
+        if part.pixels[IGNORED] and not part.pixels[:IGNORED].any():
+            kind = 'every pixel is 255, where nothing is labelled: nothing can be learned or measured'
+            part.remarks[kind] = ['all label maps']

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmmaskdino.datasets import coco_checks
+from mmmaskdino.datasets.annotation_report import AnnotationReport
 from mmmaskdino.datasets.files import DataError, walk
 from mmmaskdino.datasets.names import find_likely_file
 from mmmaskdino.datasets.predicted import IMAGES_IN, is_drawn
@@ -17,12 +19,14 @@ from mmmaskdino.datasets.predicted import IMAGES_IN, is_drawn
 from .label_maps import SPLIT_NAMES, find_label_maps, split_name
 
 KINDS = ('instance', 'panoptic', 'semantic')
+LISTS = ('images', 'annotations', 'categories')  # of a COCO file
 KIND_KEYS = {'bbox', 'segmentation', 'segments_info'}  # of annotations, which tell what they are
 # What files of annotations in other formats have, such as those of labelme and VIA.
 ANNOTATION_KEYS = (b'"shapes"', b'"regions"', b'"annotations"', b'"images"', b'"objects"', b'"labels"')
 MAX_SHOWN = 5  # files that a message names
 MAX_DEPTH = 3  # of the folders that are looked into
 SPLIT_OF = 'split_of'  # in a file's info: the annotation file that it is a part of, relative to its folder
+PNGS_IN = 'pngs_in'  # in a file's info: the folder of its panoptic PNGs, relative to its own
 
 
 class Split(NamedTuple):
@@ -180,59 +184,89 @@ def _annotation_files(files: dict[Path, list[str]]) -> tuple[list[Path], list[st
 def _is_meant_as_coco(path: Path) -> bool:
     """Whether a file that is no sound json has parts of a COCO file, or a name of one."""
     content = path.read_bytes()
-    return any(key in content for key in (b'"images"', b'"annotations"', b'"categories"')) or bool(
+    return any(f'"{key}"'.encode() in content for key in LISTS) or bool(
         split_name(path.stem) or 'annotation' in path.stem.lower() or 'instances' in path.stem.lower()
     )
 
 
 def _coco_kind(path: Path) -> str | None:
-    """Kind of an annotation file by its content; None for another json."""
+    """Kind of an annotation file by its content; None for another json.
+
+    Raises:
+        DataError: It is one but for a list that is missing or none.
+    """
     content = read_json(path)
-    if not isinstance(content, dict) or not {'images', 'categories'} <= set(content):
+    if not isinstance(content, dict):
         return None
     annotations = content.get('annotations')
-    if not isinstance(annotations, list):
+    entries = annotations if isinstance(annotations, list) else []
+    keys = Counter(key for entry in entries if isinstance(entry, dict) for key in KIND_KEYS & entry.keys())
+    missing = [key for key in LISTS if key not in content]
+    if missing or not isinstance(annotations, list):
+        if not missing or (len(missing) == 1 and keys):
+            raise DataError(f'{path}: {"; ".join(_list_faults(content))}')
         return None
-    keys = Counter(key for entry in annotations if isinstance(entry, dict) for key in KIND_KEYS & entry.keys())
     if keys['segments_info'] > max(keys['bbox'], keys['segmentation']):
         return 'panoptic'
     return 'instance' if not annotations or keys else None  # entries of another kind are reported with the others
 
 
+def _list_faults(content: Any) -> list[str]:
+    """What a file lacks of the lists of the COCO format."""
+    report = AnnotationReport('')
+    with suppress(DataError):
+        coco_checks.check_lists(content, report, annotations_optional=False)
+    return report.lines()
+
+
 def _whole_file(path: Path) -> Path | None:
     """The annotation file that this one is a part of."""
+    whole = _recorded_path(path, SPLIT_OF)
+    return whole and whole.resolve()
+
+
+def _recorded_path(path: Path, key: str) -> Path | None:
+    """A path that an annotation file has in its info, relative to its folder."""
     info = read_json(path).get('info')
-    whole = info.get(SPLIT_OF) if isinstance(info, dict) else None
-    return (path.parent / whole).resolve() if isinstance(whole, str) else None
+    recorded = info.get(key) if isinstance(info, dict) else None
+    return path.parent / recorded if isinstance(recorded, str) else None
 
 
 def _coco_split(root: Path, path: Path, folders: list[Path]) -> Split:
-    kind = _coco_kind(path)
+    kind, content = _coco_kind(path), read_json(path)
     if kind is None:
-        raise DataError(f"{path}: not a COCO file of instances or segments ('images', 'annotations', 'categories')")
-    content = read_json(path)
+        faults = _list_faults(content) or [f'no annotation has one of the keys {sorted(KIND_KEYS)}']
+        raise DataError(f'{path}: not a COCO file of instances or segments: {"; ".join(faults)}')
     name = split_name(_relative(path.with_suffix(''), root)) or split_name(path.resolve().parent.name)
     image_names = _file_names(content['images'])
     seg_dir = None
     if kind == 'panoptic':
-        beside = path.with_suffix('')  # COCO's place
         png_names = _file_names(content['annotations'])
-        seg_dir = beside if beside.is_dir() else next(iter(_holders(folders, png_names, name)), beside)
-    others = [folder for folder in folders if folder != seg_dir]
-    image_dir, notes = _image_folder(path, content, others, image_names, name)
+        seg_dir = _png_folder(path, folders, png_names, name)
+        if not _has_any(seg_dir, set(image_names) - set(png_names)):
+            folders = [folder for folder in folders if os.path.realpath(folder) != os.path.realpath(seg_dir)]
+    image_dir, notes = _image_folder(path, folders, image_names, name)
     relative = [None if p is None else _relative(p, root) for p in (image_dir or root, path, seg_dir)]
     return Split(kind, name or path.stem.lower(), root, *relative, notes=notes)
 
 
+def _png_folder(path: Path, folders: list[Path], names: list[str], split: str | None) -> Path:
+    """The folder of the PNGs of a panoptic file; COCO's place if there is none."""
+    known = _recorded_path(path, PNGS_IN)
+    if known and _holders([known], names, path, split):
+        return known
+    beside = path.with_suffix('')
+    return beside if beside.is_dir() else next(iter(_holders(folders, names, path, split)), beside)
+
+
 def _image_folder(
-    path: Path, content: dict, folders: list[Path], names: list[str], split: str | None
+    path: Path, folders: list[Path], names: list[str], split: str | None
 ) -> tuple[Path | None, tuple[str, ...]]:
     """The folder of the images of an annotation file, and what else it might have been."""
-    info = content.get('info')
-    known = info.get(IMAGES_IN) if isinstance(info, dict) else None
-    if isinstance(known, str) and _holders([path.parent / known], names, split):
-        return path.parent / known, ()
-    holders = _holders(folders, names, split)
+    known = _recorded_path(path, IMAGES_IN)
+    if known and _holders([known], names, path, split):
+        return known, ()
+    holders = _holders(folders, names, path, split)
     sound = [folder for folder in holders if not is_drawn(folder / names[0])]
     if not sound:
         drawn = f'the images in {holders[0]} have results drawn on them, and there are no others' if holders else ''
@@ -251,15 +285,23 @@ def _file_names(entries: Any) -> list[str]:
     return [str(entry['file_name']) for entry in entries if isinstance(entry, dict) and 'file_name' in entry]
 
 
-def _holders(folders: Iterable[Path], names: list[str], split: str | None) -> list[Path]:
-    """The folders that have most of some of the files, or else files of nearly these names; the likeliest first."""
+def _holders(folders: Iterable[Path], names: list[str], path: Path, split: str | None) -> list[Path]:
+    """The folders that have most of some of the files, or else files of nearly these names; the likeliest first.
+
+    Those of another dataset, which are farther from the annotation file, come after its own.
+    """
+
+    def unlikeliness(folder: Path) -> tuple:
+        steps_up = _relative(folder, path.parent).split('/').count('..')
+        return max(steps_up, 1), split_name(folder.name) != split, len(folder.parts)
+
     sample = names[:: max(1, len(names) // 20)]
     for is_there in (os.path.isfile, find_likely_file):
         counts = {folder: sum(bool(is_there(f'{folder}/{name}')) for name in sample) for folder in folders}
         most = max(counts.values(), default=0)
         if most:
             best = [folder for folder, count in counts.items() if count == most]
-            return sorted(best, key=lambda folder: (split_name(folder.name) != split, len(folder.parts)))
+            return sorted(best, key=unlikeliness)
         sample = sample[:3]  # for these, whole folders are listed
     return []
 
@@ -288,10 +330,13 @@ def _relative(path: Path, root: Path) -> str:
 
 
 def _has_images(split: Split) -> bool:
-    names = _file_names(read_json(split.source)['images'])
-    return any(os.path.isfile(split.root / split.image_dir / name) for name in names)
+    return _has_any(split.root / split.image_dir, _file_names(read_json(split.source)['images']))
+
+
+def _has_any(folder: Path, names: Iterable[str]) -> bool:
+    return any(os.path.isfile(folder / name) for name in names)
 
 
 def _has_likely_images(split: Split) -> bool:
     names = _file_names(read_json(split.source)['images'])
-    return bool(_holders([split.root / split.image_dir], names, None))
+    return bool(_holders([split.root / split.image_dir], names, split.source, None))

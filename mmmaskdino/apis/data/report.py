@@ -36,10 +36,14 @@ def format_summary(summary: SplitSummary) -> str:
         lines.append(f'  objects per image: {_describe_numbers(summary.objects_per_image)}; {empty} images have none')
     if summary.pixels is not None and summary.pixels.sum():
         lines.append(f'  ignored (label 255): {summary.pixels[-1] / summary.pixels.sum():.1%} of the pixels')
-    for remark, places in summary.remarks.items():
-        lines.append(f'  note: {remark}: {count_places(places)}')
+    lines += [f'  note: {remark}' for remark in format_remarks(summary)]
     lines += [f'  problem: {problem}' for problem in summary.problems] or ['  no problems']
     return '\n'.join(lines)
+
+
+def format_remarks(summary: SplitSummary) -> list[str]:
+    """A line for each kind of oddity, with its number and the first few places."""
+    return [f'{remark}: {count_places(places)}' for remark, places in summary.remarks.items()]
 
 
 def draw_summaries(summaries: Sequence[SplitSummary], path: Path) -> None:

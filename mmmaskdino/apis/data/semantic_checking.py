@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmmaskdino.datasets.annotation_report import AnnotationReport
-from mmmaskdino.datasets.files import DataError, list_files, read_file
+from mmmaskdino.datasets.files import IMAGE_SUFFIXES, DataError, list_files, read_file
 from mmmaskdino.datasets.image_reading import find_losses, read_image
 from mmmaskdino.datasets.label_values import IGNORED, label_table, map_labels, read_label_map
 
@@ -79,15 +79,32 @@ def _report_left_out(
     """Name the files of both folders that are not used."""
     labels = {seg_folder / (name.removesuffix(img_suffix) + seg_suffix) for name in names}
     of_labels = {seg_folder / name for name in list_files(seg_folder, '')}
-    for path in sorted(folder / name for name in list_files(folder, '')):
-        if not path.name.endswith(img_suffix) and path not in of_labels:
+    others = [name for name in list_files(folder, '') if not name.endswith(img_suffix)]
+    lost = {}  # images that have a label map all the same
+    for name in others:
+        label = seg_folder / (_with_type_of(img_suffix, name).removesuffix(img_suffix) + seg_suffix)
+        if Path(name).suffix.lower() in IMAGE_SUFFIXES and label in of_labels - labels - {folder / name}:
+            lost[folder / name] = label
+    for path in (folder / name for name in others):
+        if path in lost:
+            kind = (
+                f'of {len(names) + len(lost)} images those are left out whose names do not end with {img_suffix} as '
+                'the others do; rename or convert them, so that all end alike'
+            )
+            report.warn(kind, path.name)
+        elif path not in of_labels:
             report.warn(f'files that do not end with {img_suffix} are left out', path.name)
     images = {folder / name for name in names}
-    for path in sorted(of_labels - labels - images):
+    for path in sorted(of_labels - labels - images - lost.keys() - set(lost.values())):
         if path.name.endswith(seg_suffix):
             report.warn('label maps without image are left out', path.name)
         else:
             report.warn(f'files beside the label maps that do not end with {seg_suffix} are left out', path.name)
+
+
+def _with_type_of(suffix: str, name: str) -> str:
+    """The name with the file type (what follows the last dot) that a suffix has."""
+    return f'{name.rpartition(".")[0]}.{suffix.rpartition(".")[2]}'
 
 
 def _count_labels(summary: SplitSummary, labels: np.ndarray, classes: Sequence[str] | None, path: str) -> None:

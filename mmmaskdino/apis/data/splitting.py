@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 from mmmaskdino.datasets.annotation_report import AnnotationReport
 from mmmaskdino.datasets.coco_checks import tidy
 from mmmaskdino.datasets.files import DataError
+from mmmaskdino.datasets.predicted import IMAGES_IN
 
 from .checking import SplitSummary
-from .layout import SPLIT_OF, read_json
+from .layout import PNGS_IN, SPLIT_OF, Split, read_json
 
 NAMES = ('train', 'val')
 
@@ -43,7 +44,8 @@ def divide_annotations(
         overwrite: Whether files that are there are replaced.
 
     Returns:
-        `train.json` and `val.json`. Each names the whole file, which `find_splits` of the folder leaves out then.
+        `train.json` and `val.json`. Each names the whole file, which `find_splits` of the folder leaves out then, and
+        the folders of its images and PNGs.
 
     Raises:
         DataError: The data have a problem, no annotation file, or fewer than two images.
@@ -68,7 +70,7 @@ def divide_annotations(
     if existing and not overwrite:
         raise ValueError(f'{" and ".join(existing)} exist(s); choose another --out or replace with --overwrite')
     out.mkdir(parents=True, exist_ok=True)
-    return [_write(content, source, path, val_ids, is_val=name == 'val') for name, path in paths.items()]
+    return [_write(content, summary.split, path, val_ids, is_val=name == 'val') for name, path in paths.items()]
 
 
 def _choose(source: Path, images: list[dict], val_share: float, seed: int) -> set:
@@ -86,14 +88,26 @@ def _choose(source: Path, images: list[dict], val_share: float, seed: int) -> se
     return {image_id for ids in chosen for image_id in ids}
 
 
-def _write(content: dict[str, Any], source: Path, path: Path, val_ids: set, is_val: bool) -> SplitPart:
+def _write(content: dict[str, Any], whole: Split, path: Path, val_ids: set, is_val: bool) -> SplitPart:
     images = [image for image in content['images'] if (image['id'] in val_ids) == is_val]
     annotations = [entry for entry in content['annotations'] if (entry['image_id'] in val_ids) == is_val]
     info = content.get('info')
-    info = {**(info if isinstance(info, dict) else {}), SPLIT_OF: os.path.relpath(source, path.parent)}
+    info = {**(info if isinstance(info, dict) else {}), **_places(whole, path.parent)}
     part = {**content, 'info': info, 'images': images, 'annotations': annotations}
     path.write_text(json.dumps(part), encoding='utf-8')
     objects = [obj for entry in annotations for obj in entry.get('segments_info', [entry])]
     counts = Counter(obj['category_id'] for obj in objects)
     missing = tuple(entry['name'] for entry in content['categories'] if not counts[entry['id']])
     return SplitPart(path, len(images), len(objects), missing)
+
+
+def _places(whole: Split, folder: Path) -> dict[str, str]:
+    """Where the whole file, its images and its PNGs are, for a part in this folder."""
+    # Links are followed as far as the root: '..' of a linked folder leads elsewhere.
+    root = whole.root.resolve()
+    places = {SPLIT_OF: whole.ann_file, IMAGES_IN: whole.image_dir, PNGS_IN: whole.seg_dir}
+    return {
+        key: Path(os.path.relpath(root / place, folder.resolve())).as_posix()
+        for key, place in places.items()
+        if place is not None
+    }

@@ -10,6 +10,7 @@ from PIL import Image
 
 from mmmaskdino.apis.data import Split, check_split, compare_parts, find_splits
 from mmmaskdino.apis.data.label_maps import split_name
+from mmmaskdino.cli.main import main
 from mmmaskdino.datasets.files import DataError
 
 
@@ -166,6 +167,36 @@ def test_a_class_without_pixels_is_told(tmp_path: Path) -> None:
     compare_parts(parts, whole_folder=True)
     for part in parts:
         assert part.remarks['classes of which no part has a pixel'] == ['c', 'd'] and not part.problems
+
+
+def test_a_part_without_labels_is_told(tmp_path: Path) -> None:
+    for part, values in (('train', (0, 1)), ('val', (255,))):
+        save_photo(tmp_path / 'images' / part / 'a.jpg')
+        save_labels(tmp_path / 'masks' / part / 'a.png', values=values)
+    train, val = [check_split(split) for split in find_splits(tmp_path)]
+    compare_parts([train, val], whole_folder=True)
+    assert not train.remarks and not train.problems and not val.problems
+    (remark,) = val.remarks
+    assert 'nothing can be learned or measured' in remark
+
+
+LOST = 'of 3 images those are left out whose names do not end with'
+
+
+@pytest.mark.parametrize(('labels', 'end'), [('masks', ''), ('images', ''), ('masks', '_photo')])
+def test_images_with_another_suffix_are_told(tmp_path: Path, labels: str, end: str, capsys) -> None:
+    for name, suffix in (('a', 'jpg'), ('b', 'JPG'), ('c', 'jpeg')):
+        save_photo(tmp_path / 'images' / 'train' / f'{name}{end}.{suffix}')
+        save_labels(tmp_path / labels / 'train' / f'{name}_mask.png')
+    save_photo(tmp_path / 'images' / 'train' / 'z.bmp')
+    parts = [check_split(split) for split in find_splits(tmp_path)]
+    compare_parts(parts, whole_folder=True)
+    remarks = {kind[: len(LOST)]: places for kind, places in parts[0].remarks.items()}
+    lost = remarks.pop(LOST)
+    assert lost == [f'b{end}.JPG', f'c{end}.jpeg'] and list(remarks.values()) == [['z.bmp']]
+    assert main(['data', 'config', str(tmp_path), '--out', str(tmp_path / 'own.py')]) == 0
+    printed = capsys.readouterr().out
+    assert f'{LOST} {end.removeprefix("_")}.jpg' in printed and f': 2 ({", ".join(lost)})' in printed
 
 
 def test_too_many_names(tmp_path: Path) -> None:

@@ -256,3 +256,82 @@ def test_a_choice_of_folders_is_said(coco, tmp_path: Path) -> None:
     for found in (find_splits(path), find_splits(tmp_path)):
         assert found[0].image_dir == 'images'
         assert 'taken from' in found[0].notes[0] and 'overlays' in found[0].notes[0]
+
+
+def test_of_several_datasets_each_has_its_own_images(coco, tmp_path: Path) -> None:
+    """Also where the folder of the other one is named as the part."""
+    coco('cats/annotations/train.json', ['a.jpg'], 'cats/train')
+    coco('pets/annotations/instances.json', ['a.jpg'], 'pets/photos/all')
+    coco('dogs/annotations/train.json', ['a.jpg'], 'dogs/photos')
+    for split in find_splits(tmp_path):
+        assert split.image_dir.partition('/')[0] == split.ann_file.partition('/')[0]
+
+
+@pytest.fixture
+def panoptic(shapes: Path, tmp_path: Path) -> Path:
+    """A panoptic file with its PNGs, without images."""
+    root = tmp_path / 'annotations'
+    shutil.copytree(shapes / 'annotations' / 'panoptic_val', root / 'panoptic_val')
+    return Path(shutil.copy(shapes / 'annotations' / 'panoptic_val.json', root))
+
+
+def test_images_beside_their_pngs(shapes: Path, panoptic: Path, tmp_path: Path) -> None:
+    shutil.copytree(shapes / 'val', tmp_path / 'annotations' / 'panoptic_val', dirs_exist_ok=True)
+    for path in (tmp_path, panoptic):
+        (split,) = find_splits(path)
+        assert not check_split(split).problems and not split.notes
+
+
+def test_pngs_are_not_taken_for_missing_images(panoptic: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor where the folder that was searched has another form of the path."""
+    monkeypatch.chdir(panoptic.parent)
+    for path in (panoptic.parent, Path(panoptic.name)):
+        (split,) = find_splits(path)
+        assert (split.root / split.image_dir).resolve() != panoptic.with_suffix('')
+        assert 'the file is not there' in check_split(split).problems[0]
+
+
+OBJECT = dict(id=1, image_id=1, category_id=1, bbox=[1, 1, 4, 4], area=16)
+
+
+@pytest.mark.parametrize(
+    ('changes', 'fault'),
+    [
+        (dict(categories=...), "no key 'categories': expected the COCO format, got the keys"),
+        (dict(images=...), "no key 'images': expected the COCO format, got the keys"),
+        (dict(annotations=None), "'annotations' must be a list of objects, got null"),
+        (dict(annotations={'1': OBJECT}), "'annotations' must be a list of objects, got {"),
+    ],
+)
+def test_a_file_with_two_of_the_lists_is_told_what_it_lacks(coco, tmp_path: Path, changes: dict, fault: str) -> None:
+    """Also beside a sound one: without it another part would be evaluated."""
+    coco('val.json', ['a.jpg'], 'images')
+    path = coco('other.json', ['a.jpg'])
+    content = {**json.loads(path.read_text()), 'annotations': [OBJECT], **changes}
+    path.write_text(json.dumps({key: value for key, value in content.items() if value is not ...}))
+    for place in (path, tmp_path):
+        with pytest.raises(DataError) as error:
+            find_splits(place)
+        assert str(error.value).startswith(f'{path}: {fault}')
+
+
+def test_lists_of_other_files_are_left_out(coco, tmp_path: Path) -> None:
+    """Images of a test set, captions, and a file for each image."""
+    coco('train.json', ['a.jpg'], 'images')
+    image, entry = dict(id=1, file_name='a.jpg', width=8, height=6), dict(id=1, image_id=1, caption='a')
+    for name, content, lacks in (
+        ('info', dict(images=[image], categories=[]), "no key 'annotations'"),
+        ('captions', dict(images=[image], annotations=[entry]), "no key 'categories'"),
+        ('a', dict(image=image, annotations=[OBJECT]), "no key 'images'"),
+        (
+            'classes',
+            dict(images=[image], annotations=[entry], categories=[]),
+            "no annotation has one of the keys ['bbox'",
+        ),
+        ('list', [OBJECT], 'got a list'),
+    ):
+        (tmp_path / f'{name}.json').write_text(json.dumps(content))
+        with pytest.raises(DataError, match='not a COCO file') as error:
+            find_splits(tmp_path / f'{name}.json')
+        assert lacks in str(error.value)
+    assert [split.name for split in find_splits(tmp_path)] == ['train']

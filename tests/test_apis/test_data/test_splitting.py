@@ -77,6 +77,52 @@ def test_the_parts_are_found_instead_of_the_whole(single: Path, tmp_path: Path, 
         assert Path(loader.dataset.data_root, loader.dataset.data_prefix.img) == single / 'images'
 
 
+@pytest.fixture
+def neighbour(single: Path) -> Path:
+    """Another dataset beside it, whose images and PNGs have the same names."""
+    root = single.parent / 'neighbour'
+    for folder in ('images', 'masks'):
+        shutil.copytree(single / folder, root / 'train' / folder)
+    return root
+
+
+@pytest.mark.parametrize('kind', ['instance', 'panoptic'])
+@pytest.mark.parametrize('place', ['parts', 'links/parts'])
+def test_parts_elsewhere_keep_their_images(single: Path, neighbour: Path, kind: str, place: str) -> None:
+    (single.parent / 'deep' / 'er').mkdir(parents=True)
+    (single.parent / 'links').symlink_to(single.parent / 'deep' / 'er')
+    out = single.parent / place
+    assert main(['data', 'split', str(single), '--kind', kind, '--out', str(out)]) == 0
+    for path in (out, out / 'train.json', out / 'val.json'):
+        for split in find_splits(path):
+            assert (split.root / split.image_dir).resolve() == single / 'images' and not split.notes
+            assert kind == 'instance' or (split.root / split.seg_dir).resolve() == single / 'masks'
+            assert not check_split(split).problems
+
+
+def test_parts_beside_the_whole_file_are_found_by_themselves(single: Path) -> None:
+    (single / 'annotations').mkdir()
+    file = shutil.move(single / 'train.json', single / 'annotations' / 'train.json')
+    assert main(['data', 'split', str(file)]) == 0
+    found = find_splits(single / 'annotations' / 'train_split')
+    assert [check_split(split).problems for split in found] == [[], []]
+
+
+def test_parts_of_a_file_that_says_where_its_images_are(single: Path, neighbour: Path, tmp_path: Path) -> None:
+    file = single / 'train.json'
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({**content, 'info': {'images_in': '../neighbour/train/images'}}))
+    for part in divide_annotations(summarize(file), out=tmp_path / 'some' / 'where'):
+        (split,) = find_splits(part.path)
+        assert (split.root / split.image_dir).resolve() == neighbour / 'train' / 'images'
+
+
+def test_a_choice_of_images_is_said_when_it_is_written_down(single: Path, capsys: pytest.CaptureFixture) -> None:
+    shutil.copytree(single / 'images', single / 'overlays')
+    assert main(['data', 'split', str(single / 'train.json')]) == 0
+    assert f'note: the images are taken from {single}/images; {single}/overlays has' in capsys.readouterr().out
+
+
 def test_the_seed_decides_and_two_kinds_agree(single: Path, tmp_path: Path) -> None:
     instances, segments = summarize(single, 'instance'), summarize(single, 'panoptic')
     drawn = []
