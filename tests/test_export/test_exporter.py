@@ -62,6 +62,13 @@ def test_masks_cut_to_their_boxes(export):
     assert {agreement.runtime for agreement in done.agreements} == {'onnxruntime', 'openvino'}
 
 
+def test_boxes_that_agree_with_their_masks(export):
+    changes = {'model.test_cfg.mask_box_weight': 0.5}
+    _, network, done = export('panoptic', 'results', changes, runtimes=['onnxruntime', 'openvino'])
+    assert network.fusion.settings.mask_box_weight == 0.5
+    assert {agreement.runtime for agreement in done.agreements} == {'onnxruntime', 'openvino'}
+
+
 def test_masks_that_know_their_boxes(export):
     changes = {'model.panoptic_head.box_prior': dict(type='BoxPrior', strength=2.0), 'model.test_cfg.box_margin': 0.1}
     for outputs in ('raw', 'results'):

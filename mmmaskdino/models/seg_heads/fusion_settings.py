@@ -31,6 +31,8 @@ class FusionSettings:
             (as the released semantic-only models were measured); False resizes masks first.
         box_margin (float | None): Masks of things are background outside of their query's box, grown by this share of
             its width and height on each side (:func:`cut_to_boxes`); None leaves them whole, as in the paper.
+        mask_box_weight (float): Instances: boxes are the mean of the predicted one and the one around the mask, which
+            has this weight, in [0, 1] (:func:`join_with_masks`); 0 leaves them as predicted, as in the paper.
     """
 
     instance_on: bool = True
@@ -46,6 +48,7 @@ class FusionSettings:
     topk_before_stuff_removal: bool = False
     semantic_before_resize: bool = False
     box_margin: float | None = None
+    mask_box_weight: float = 0.0
 
     @classmethod
     def from_config(cls, test_cfg: Mapping | None) -> 'FusionSettings':
@@ -68,7 +71,7 @@ class FusionSettings:
         for field in fields(self):
             if field.type is bool:
                 self._check(field.name, lambda value: isinstance(value, bool), 'True or False')
-        for key in ('score_thr', 'object_mask_thr', 'overlap_thr'):
+        for key in ('score_thr', 'object_mask_thr', 'overlap_thr', 'mask_box_weight'):
             self._check(key, lambda value: _is_number(value) and 0 <= value <= 1, 'a number in [0, 1]')
         self._check('max_per_image', lambda value: type(value) is int and value >= 1, 'an integer of at least 1')
         self._check(

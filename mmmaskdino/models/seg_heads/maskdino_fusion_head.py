@@ -16,6 +16,7 @@ from mmmaskdino.ops.mask_strips import best_classes, combined_strips, mask_strip
 
 from .fusion_settings import FusionSettings
 from .image_queries import ImageFrames, ImageQueries, boxes_px
+from .mask_boxes import join_with_masks
 from .mask_cut import cut_to_boxes
 
 
@@ -141,7 +142,8 @@ class MaskDINOFusionHead(BaseModule):
         """The best (query, class) pairs as instances, by descending score.
 
         The final score is the class score times the mean mask probability inside the mask; without masks it is the
-        class score alone. Boxes are the predicted ones, as predicted: they may reach beyond the image.
+        class score alone. Boxes are the predicted ones, which may reach beyond the image, or with ``mask_box_weight``
+        the means of them and of those around the masks.
         """
         scores, labels, chosen, unique, which = self._chosen_and_unique(queries.cls_logits)
         with_masks = self.settings.with_masks and queries.mask_embeds is not None
@@ -164,6 +166,8 @@ class MaskDINOFusionHead(BaseModule):
         elif with_masks:
             results = results.to(masks.device)
             results.masks = _rearranged(masks, which[order].to(masks.device))
+        if with_masks and self.settings.mask_box_weight:
+            results.bboxes = join_with_masks(results.bboxes, results.masks, self.settings.mask_box_weight)
         return results
 
     def _chosen_and_unique(self, cls_logits: Tensor) -> tuple[Tensor, ...]:

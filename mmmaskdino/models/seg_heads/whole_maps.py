@@ -10,6 +10,7 @@ from mmdet.evaluation.functional import INSTANCE_OFFSET
 from torch import Tensor
 
 from mmmaskdino.models.seg_heads.image_queries import ImageQueries
+from mmmaskdino.models.seg_heads.mask_boxes import join_with_masks
 from mmmaskdino.models.seg_heads.maskdino_fusion_head import MaskDINOFusionHead
 from mmmaskdino.models.utils.boxes import cxcywh_to_xyxy
 from mmmaskdino.ops.device import from_host
@@ -45,7 +46,10 @@ def instances(
     scores, order = scores[keep], order[keep]
     height, width = canvas
     boxes = cxcywh_to_xyxy(queries.boxes[chosen[order]]) * from_host([width, height, width, height], scores)
-    return scores, labels[order], boxes, None if masks is None else masks[order]
+    masks = None if masks is None else masks[order]
+    if masks is not None and fusion.settings.mask_box_weight:
+        boxes = join_with_masks(boxes, masks, fusion.settings.mask_box_weight)
+    return scores, labels[order], boxes, masks
 
 
 def panoptic_map(fusion: MaskDINOFusionHead, queries: ImageQueries, canvas: Shape, inside: Tensor) -> Tensor:

@@ -76,4 +76,6 @@ def test_defaults():
         temperature=0.06,
         topk_before_stuff_removal=False,
         semantic_before_resize=False,
+        box_margin=None,
+        mask_box_weight=0.0,
     )
