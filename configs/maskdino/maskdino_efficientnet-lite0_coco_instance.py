@@ -17,7 +17,7 @@ model = dict(
             loss_dice=dict(loss_weight=2.0),
         ),
     ),
-    test_cfg=dict(box_margin=0.1),
+    test_cfg=dict(box_margin=0.1, mask_box_weight=0.5),
 )
 
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1))))

@@ -19,7 +19,7 @@ model = dict(
         box_prior=dict(type='BoxPrior'),
         criterion=criterion,
     ),
-    test_cfg=dict(panoptic_on=True, semantic_on=True, box_margin=0.1),
+    test_cfg=dict(panoptic_on=True, semantic_on=True, box_margin=0.1, mask_box_weight=0.5),
 )
 
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.1))))

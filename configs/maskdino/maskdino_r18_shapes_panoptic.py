@@ -18,7 +18,7 @@ model = dict(
         # Class scores start at 0.1, so that fewer steps tell objects from the rest.
         criterion=dict(decouple_stuff=True, loss_cls=dict(prior_prob=0.1), loss_mask=light, loss_dice=light),
     ),
-    test_cfg=dict(panoptic_on=True, semantic_on=True, box_margin=0.1),
+    test_cfg=dict(panoptic_on=True, semantic_on=True, box_margin=0.1, mask_box_weight=0.5),
 )
 
 default_hooks = dict(checkpoint=dict(interval=250, max_keep_ckpts=1))

@@ -94,6 +94,7 @@ MEANINGS = {
         'criterion.loss_cls.prior_prob': (0.01, 0.1),
         'criterion.loss_mask.loss_weight': (5, 2),
         'criterion.loss_dice.loss_weight': (5, 2),
+        'model.test_cfg.mask_box_weight': (ABSENT, 0.5),
     },
     'mask-matching-weight-2': {
         'criterion.assigner.match_costs': (COSTS, [*COSTS[:3], ('PointBCECost', 2), ('PointDiceCost', 2)])
