@@ -1,5 +1,6 @@
 """The example that runs an exported file with onnxruntime and numpy alone."""
 
+import runpy
 import subprocess
 import sys
 from collections import Counter
@@ -13,6 +14,7 @@ from PIL import Image
 
 from mmmaskdino.datasets.shapes import METAINFO
 from mmmaskdino.export.exporter import export_onnx
+from mmmaskdino.models.seg_heads.mask_boxes import join_with_masks
 
 CHECK_MODULES = """
 import runpy, sys
@@ -76,6 +78,16 @@ def predict(detector, photo):
     sample = DetDataSample(metainfo=dict(img_shape=(96, 128), ori_shape=(96, 128)))
     data = detector.data_preprocessor(dict(inputs=[pixels], data_samples=[sample]))
     return detector.predict(data['inputs'], data['data_samples'], rescale=False)[0]
+
+
+def test_boxes_are_averaged_with_those_of_masks_as_in_the_package(project_root):
+    with_mask = runpy.run_path(str(project_root / 'tools' / 'deployment' / 'run_onnx.py'))['with_mask']
+    generator = np.random.default_rng(0)
+    masks, boxes = generator.random((4, 9, 12)) > 0.97, 9 * generator.random((4, 4))
+    masks[3] = False
+    expected = join_with_masks(torch.from_numpy(boxes), torch.from_numpy(masks), 0.5)
+    found = [with_mask(box, mask, 0.5) for box, mask in zip(boxes, masks, strict=True)]
+    assert np.allclose(found, expected) and not np.allclose(found[:3], boxes[:3])
 
 
 @pytest.mark.parametrize('content', [b'', b'not an ONNX file'])

@@ -102,6 +102,10 @@ class OnnxModel:
                 maps = [cut(logits, box, margin) for logits, box in zip(maps, boxes, strict=True)]
             maps = [enlarge(logits, canvas) for logits in maps]
             results['masks'] = np.stack(maps) > 0
+            weight = self.metadata['test_cfg'].get('mask_box_weight', 0)
+            results['boxes'] = np.stack(
+                [with_mask(box, mask, weight) for box, mask in zip(results['boxes'], results['masks'], strict=True)]
+            )
             scores = scores * [sigmoid(x[x > 0]).mean() if (x > 0).any() else 0 for x in maps]
         order = np.argsort(-scores, kind='stable')
         return {name: x[order] for name, x in dict(results, scores=scores).items()}
@@ -136,6 +140,15 @@ def cut(logits: np.ndarray, box: np.ndarray, margin: float) -> np.ndarray:
         for cells, center, size in zip(logits.shape, box[[1, 0]], box[[3, 2]], strict=True)
     ]
     return np.where(inside[0][:, None] & inside[1], logits, -10)
+
+
+def with_mask(box: np.ndarray, mask: np.ndarray, weight: float) -> np.ndarray:
+    """Weighted mean of a box xyxy and the one around its mask (h, w), as `join_with_masks` of the package."""
+    rows, columns = mask.any(1).nonzero()[0], mask.any(0).nonzero()[0]
+    if not len(rows):
+        return box
+    around = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1])
+    return box + weight * (around - box)
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
