@@ -8,13 +8,7 @@ from mmmaskdino.datasets.annotation_report import AnnotationReport, as_json
 from mmmaskdino.datasets.area_checks import AreaReader
 from mmmaskdino.datasets.coco_checks import unknown_category
 from mmmaskdino.datasets.coco_values import TEXTS, is_id, read_flag, read_numbers
-from mmmaskdino.datasets.mask_checks import (
-    NEEDED,
-    Fault,
-    Segmentation,
-    is_far_outside,
-    read_segmentation,
-)
+from mmmaskdino.datasets.mask_checks import NEEDED, Fault, Segmentation, is_far_outside, read_segmentation
 
 ANNOTATION_KEYS = ('image_id', 'category_id')
 KEPT, CROWDS = 'are trained on', 'are crowds'

@@ -102,10 +102,10 @@ class OnnxModel:
                 maps = [cut(logits, box, margin) for logits, box in zip(maps, boxes, strict=True)]
             maps = [enlarge(logits, canvas) for logits in maps]
             results['masks'] = np.stack(maps) > 0
-            weight = self.metadata['test_cfg'].get('mask_box_weight', 0)
-            results['boxes'] = np.stack(
-                [with_mask(box, mask, weight) for box, mask in zip(results['boxes'], results['masks'], strict=True)]
-            )
+            weight = self.metadata.get('test_cfg', {}).get('mask_box_weight', 0)
+            if weight:
+                pairs = zip(results['boxes'], results['masks'], strict=True)
+                results['boxes'] = np.stack([with_mask(box, mask, weight) for box, mask in pairs])
             scores = scores * [sigmoid(x[x > 0]).mean() if (x > 0).any() else 0 for x in maps]
         order = np.argsort(-scores, kind='stable')
         return {name: x[order] for name, x in dict(results, scores=scores).items()}
