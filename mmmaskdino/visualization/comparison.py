@@ -121,8 +121,9 @@ def _enlarge_instances(instances: InstanceData, size: tuple, scale: float, score
         enlarged.scores = instances.scores
     if 'masks' in instances:
         masks = mask_array(instances.masks)
-        if len(masks):
+        if len(masks) or not isinstance(instances.masks, list):  # an empty list has no size
             _check_size(masks.shape[1:], size, 'masks')
+        if len(masks):
             masks = np.stack([_enlarge(mask.astype(np.uint8), scale, cv2.INTER_NEAREST) for mask in masks])
         enlarged.masks = masks.astype(bool)
     return enlarged
